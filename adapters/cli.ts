@@ -1,0 +1,121 @@
+#!/usr/bin/env node
+import { randomUUID } from "node:crypto";
+import * as nodeModule from "node:module";
+import { homedir } from "node:os";
+import type { ServerConfig } from "../lib/host.ts";
+import type { RunningServer } from "./node.ts";
+
+/** What a command line, an environment and a settings file come to. */
+interface Settings {
+  config: ServerConfig;
+  verbose: boolean;
+}
+
+/** Node 22 keeps compiled code between starts when asked; older ones compile anew. */
+function enableCompileCache(): void {
+  const enable: unknown = Reflect.get(nodeModule, "enableCompileCache");
+  if (typeof enable === "function") enable();
+}
+
+function complain(text: string): void {
+  process.stderr.write(`openwork-server: ${text}\n`);
+}
+
+/** Reads flags, environment and settings file; null when the command line only asked for a text. */
+async function readSettings(argv: readonly string[]): Promise<Settings | null> {
+  const lib = await import("../lib/config.ts");
+  const machine = await import("./node-machine.ts");
+  const flags = lib.parseFlags(argv);
+  const asks = (name: string): boolean => flags.values[name] !== undefined;
+  if (asks("version")) process.stdout.write(`${machine.packageVersion()}\n`);
+  else if (asks("help")) process.stdout.write(lib.helpText());
+  if (asks("version") || asks("help")) return null;
+
+  const place = { flags, env: process.env, cwd: process.cwd(), home: homedir() };
+  const { path, named } = lib.settingsPath(place);
+  const text = machine.readSettingsFile(path);
+  const { config, warnings } = lib.resolveConfig({
+    ...place,
+    configPath: path,
+    file: text === null ? null : lib.parseSettings(text, path),
+    realPath: machine.realDirectory,
+    randomToken: randomUUID,
+  });
+  const unknown = await lib.unknownFlagWarnings(flags.unknown);
+  const missing =
+    text === null && named ? [`The settings file ${path} does not exist; defaults are used.`] : [];
+  for (const warning of [...unknown, ...missing, ...warnings]) complain(warning);
+  return { config, verbose: lib.isVerbose(flags) };
+}
+
+/** The first signal lets running requests finish (I99), a second one does not wait. */
+function stopOnSignal(server: RunningServer): void {
+  let stopping = false;
+  async function stop(): Promise<void> {
+    if (stopping) process.exit(130);
+    stopping = true;
+    try {
+      await server.close();
+      process.exit(0);
+    } catch (error) {
+      complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
+      process.exit(1);
+    }
+  }
+  process.on("SIGTERM", () => void stop());
+  process.on("SIGINT", () => void stop());
+}
+
+/**
+ * What nobody caught is logged with its stack. A rejection belongs to one request and leaves the others alone;
+ * after an exception the process is in no known state, so it ends, and what is on disk is whole at any moment.
+ */
+function reportCrashes(server: RunningServer): void {
+  const report = (error: unknown): void =>
+    server.log("ERROR", "An unexpected error", {
+      "exception.stacktrace": error instanceof Error ? error.stack : String(error),
+    });
+  process.on("unhandledRejection", report);
+  process.on("uncaughtException", (error) => {
+    report(error);
+    const code: unknown = Reflect.get(error, "code");
+    // A peer that went away at a bad moment is no damage.
+    if (code === "ECONNRESET" || code === "EPIPE") return;
+    server.flushLog();
+    process.exit(1);
+  });
+}
+
+async function serve({ config, verbose }: Settings): Promise<void> {
+  const [{ startServer }, { startLines, verboseLines }] = await Promise.all([
+    import("./node.ts"),
+    import("../lib/start-lines.ts"),
+  ]);
+  const server = await startServer({ config });
+  stopOnSignal(server);
+  reportCrashes(server);
+  // Whoever reads the log may go away before the server does.
+  process.stdout.on("error", () => {});
+  process.on("exit", server.flushLog);
+  const lines = [...startLines(config, server), ...(verbose ? verboseLines(config) : [])];
+  for (const line of lines) server.log("INFO", line);
+  server.flushLog();
+}
+
+/** Runs the command. Exit status 1, with a sentence on standard error, when the server cannot be started. */
+async function main(argv: readonly string[]): Promise<void> {
+  try {
+    const settings = await readSettings(argv);
+    if (settings) await serve(settings);
+  } catch (error) {
+    const expected = ["ConfigError", "ListenError", "ApiError", "StorageError"];
+    const isExpected = error instanceof Error && expected.includes(error.name);
+    complain(
+      isExpected ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error),
+    );
+    process.exit(1);
+  }
+}
+
+enableCompileCache();
+await main(process.argv.slice(2));

@@ -1,0 +1,44 @@
+import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ConfigError } from "../lib/config.ts";
+
+/** The directory that a path really is, links resolved; null when there is none. */
+export function realDirectory(path: string): string | null {
+  try {
+    return statSync(path).isDirectory() ? realpathSync.native(path) : null;
+  } catch {
+    return null;
+  }
+}
+
+function errorCode(error: unknown): string {
+  return String((error instanceof Error && Reflect.get(error, "code")) || error);
+}
+
+/** The text of the settings file; null when there is none. Anything else that keeps it from being read stops the start. */
+export function readSettingsFile(path: string): string | null {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT") return null;
+    throw new ConfigError(`${path} cannot be read: ${code}.`, { cause: error });
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ConfigError(`${path} is not UTF-8 text.`, { cause });
+  }
+}
+
+/** The version of this package: that of the nearest package.json above this file, built or not. */
+export function packageVersion(): string {
+  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
+    const file = join(dir, "package.json");
+    if (existsSync(file))
+      return String((JSON.parse(readFileSync(file, "utf8")) as { version: unknown }).version);
+    if (dir === dirname(dir)) return "0.0.0";
+  }
+}

@@ -1,0 +1,90 @@
+import { readFileSync } from "node:fs";
+import { hostname } from "node:os";
+
+/**
+ * What a temporary is for, written into its name so that nothing that a client uploads can pass for a journal.
+ * `body`: bytes on their way in; `journal`: steps of a commit; `backup`: a replaced file; `trash`: a removed one.
+ */
+export const temporaryKinds = { body: 0, journal: 1, backup: 2, trash: 3 } as const;
+
+/** One of the temporary kinds. */
+export type TemporaryKind = keyof typeof temporaryKinds;
+
+/** Temporaries of a host whose processes cannot be asked for are left alone until this old, in milliseconds. */
+const foreignAgeMs = 10 * 60_000;
+/** A journal is in use for an instant only, and what it describes must not stay half done. */
+const foreignJournalAgeMs = 30_000;
+
+function hash16(text: string): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < text.length; i += 1) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+  return ((hash >>> 16) ^ hash) & 0xffff;
+}
+
+const hex = (value: number, digits: number): string =>
+  value.toString(16).padStart(digits, "0").slice(-digits);
+
+function readSystem(path: string): string {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
+
+/** Tells a process from a later one with the same id: boot and start time; 0 where the system does not say. */
+function startTag(pid: number): number {
+  const stat = readSystem(`/proc/${pid}/stat`);
+  if (stat === "") return 0;
+  // Field 22; the second field is a program name in parentheses that may hold anything.
+  const start = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  return hash16(readSystem("/proc/sys/kernel/random/boot_id") + start) || 1;
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return !(error instanceof Error && "code" in error && error.code === "ESRCH");
+  }
+}
+
+/**
+ * Makes names of temporaries: 6 hex digits of process id, 4 of host, 4 of process start, 1 of kind, 5 of a
+ * counter. So a server can tell what a dead process left behind from what a running one still uses.
+ */
+export class TemporaryNames {
+  readonly #host: string;
+  readonly #owner: string;
+  #counter: number = Math.floor(Math.random() * 0x100000);
+
+  constructor() {
+    this.#host = hex(hash16(hostname()), 4);
+    this.#owner = `.owtmp-${hex(process.pid, 6)}${this.#host}${hex(startTag(process.pid), 4)}`;
+  }
+
+  /** A new name; the caller creates it exclusively and asks again when it is taken. */
+  next(kind: TemporaryKind): string {
+    this.#counter = (this.#counter + 1) & 0xfffff;
+    return this.#owner + hex(temporaryKinds[kind], 1) + hex(this.#counter, 5);
+  }
+
+  /** Whether a name says that it is of this kind. */
+  is(kind: TemporaryKind, name: string): boolean {
+    return name[21] === hex(temporaryKinds[kind], 1);
+  }
+
+  /** Whether nobody can still be using a temporary that last changed then. */
+  isAbandoned(name: string, ctimeMs: number): boolean {
+    if (name.startsWith(this.#owner)) return false;
+    if (name.slice(13, 17) !== this.#host) {
+      return Date.now() - ctimeMs > (this.is("journal", name) ? foreignJournalAgeMs : foreignAgeMs);
+    }
+    const pid = Number.parseInt(name.slice(7, 13), 16);
+    // Process id 0 would ask about our own group.
+    if (pid === 0 || !isRunning(pid)) return true;
+    const tag = startTag(pid);
+    return tag !== 0 && hex(tag, 4) !== name.slice(17, 21);
+  }
+}

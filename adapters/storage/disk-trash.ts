@@ -1,0 +1,100 @@
+import { constants } from "node:fs";
+import { errno } from "./disk-fs.ts";
+import type { Dirent } from "./disk-fs.ts";
+import type { DiskContext } from "./disk-stage.ts";
+import { unlinkQuietly } from "./disk-stage.ts";
+import { joinPath } from "./disk-tree.ts";
+import type { Dir } from "./disk-tree.ts";
+import { Slices } from "./disk-walk.ts";
+
+const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = constants;
+
+/** The path of a child whose name may be any bytes. */
+const at = (dir: Dir, name: Buffer): Buffer => Buffer.concat([Buffer.from(`${dir.path}/`), name]);
+
+/**
+ * Deletes a temporary, whatever it is. A tree is flattened as it goes: directories found inside one are first
+ * renamed up to the top, so that depth costs neither descriptors nor stack, and no link is ever followed.
+ */
+export async function removeTrash(context: DiskContext, parent: Dir, name: string): Promise<void> {
+  const stats = parent.child(name);
+  if (stats === null) return;
+  if (!stats.isDirectory()) return unlinkQuietly(context, parent, name);
+  const { fs, tree } = context;
+  makeWritable(context, parent.at(name));
+  const top = tree.openDir(joinPath(parent.rel, name), true);
+  const slices = new Slices();
+  try {
+    for (;;) {
+      const inner = await clear(context, top, slices);
+      if (inner.length === 0) break;
+      for (const child of inner) await empty(context, top, child, slices);
+    }
+  } finally {
+    top.close();
+  }
+  fs.rmdirSync(parent.at(name));
+}
+
+/** Unlinks all but the directories of a directory, and returns those. */
+async function clear(context: DiskContext, dir: Dir, slices: Slices): Promise<Buffer[]> {
+  const inner: Buffer[] = [];
+  for (const child of context.fs.rawDirentsSync(dir.path)) {
+    if (isDirectory(context, dir, child)) inner.push(child.name);
+    else context.fs.unlinkSync(at(dir, child.name));
+    if (slices.due()) await slices.turn();
+  }
+  return inner;
+}
+
+function isDirectory(context: DiskContext, dir: Dir, child: Dirent<Buffer>): boolean {
+  if (child.isDirectory()) return true;
+  const told = child.isFile() || child.isSymbolicLink() || child.isFIFO() || child.isSocket();
+  if (told || child.isBlockDevice() || child.isCharacterDevice()) return false;
+  // Some file systems do not tell the type with the name.
+  return context.fs.lstatSync(dir.at(child.name.toString()))?.isDirectory() === true;
+}
+
+/** Empties a directory directly below the top, moving its own directories up, and removes it. */
+async function empty(context: DiskContext, top: Dir, name: Buffer, slices: Slices): Promise<void> {
+  const { fs } = context;
+  // A name of our own making: the original may not be expressible as a string.
+  const plain = context.names.next("trash");
+  const whole = joinPath(top.rel, plain);
+  moveUp(context, at(top, name), top.at(plain));
+  makeWritable(context, top.at(plain));
+  const dir = context.tree.openDir(whole, true);
+  try {
+    for (const inner of await clear(context, dir, slices))
+      moveUp(context, at(dir, inner), top.at(context.names.next("trash")));
+  } finally {
+    dir.close();
+  }
+  fs.rmdirSync(top.at(plain));
+}
+
+/** A directory that may not be written cannot get a new parent either. */
+function moveUp(context: DiskContext, from: Buffer, to: string): void {
+  try {
+    context.fs.renameSync(from, to);
+  } catch (error) {
+    if (errno(error) !== "EACCES" && errno(error) !== "EPERM") throw error;
+    makeWritable(context, from.toString());
+    context.fs.renameSync(from, to);
+  }
+}
+
+/** Gives the owner all rights on a directory that is being deleted; never through a link. */
+function makeWritable(context: DiskContext, path: string): void {
+  const { fs } = context;
+  let fd = -1;
+  try {
+    fd = fs.openSync(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK);
+    const mode = fs.fstatSync(fd).mode & 0o7777;
+    if ((mode & 0o700) !== 0o700) fs.fchmodSync(fd, mode | 0o700);
+  } catch {
+    // Then the deletion itself will say what is wrong.
+  } finally {
+    if (fd >= 0) fs.closeSync(fd);
+  }
+}

@@ -1,0 +1,409 @@
+import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
+import type { ByteRange, Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
+import { checkPaths } from "./change-paths.ts";
+
+/** How a memory storage behaves. */
+export interface MemoryOptions {
+  /** Shown in `location`. Default: "storage". */
+  name?: string;
+  /** First content: text or bytes by path; parents are made. */
+  files?: Readonly<Record<string, string | Uint8Array>>;
+}
+
+interface FileNode {
+  kind: "file";
+  bytes: Uint8Array;
+  mtimeMs: number;
+  version: number;
+}
+
+interface DirNode {
+  kind: "dir";
+  children: Map<string, Node>;
+  mtimeMs: number;
+  version: number;
+}
+
+type Node = FileNode | DirNode;
+
+/** A storage that lives in memory: for tests, demos and embedding. Runs on every runtime. */
+export function createMemoryStorage(options: MemoryOptions = {}): Storage {
+  const tree = new MemoryTree();
+  for (const [path, content] of Object.entries(options.files ?? {})) {
+    const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content.slice();
+    tree.put(storagePathParts(path), bytes, path);
+  }
+  return new Memory(`memory:/${options.name ?? "storage"}`, tree);
+}
+
+const quote = (path: string): string => (path === "" ? "The root" : JSON.stringify(path));
+
+function revisionOf(node: Node): string {
+  return `${node.version}:${node.kind === "file" ? node.bytes.length : 0}`;
+}
+
+function entryOf(path: string, node: Node): Entry {
+  const size = node.kind === "file" ? node.bytes.length : 0;
+  return { path, kind: node.kind, size, mtimeMs: node.mtimeMs, revision: revisionOf(node) };
+}
+
+/** Directories and files, with a version counter that names every content once. */
+class MemoryTree {
+  root: DirNode;
+  #version = 0;
+
+  constructor() {
+    this.root = { kind: "dir", children: new Map(), mtimeMs: Date.now(), version: 0 };
+  }
+
+  find(parts: readonly string[]): Node | null {
+    let node: Node = this.root;
+    for (const part of parts) {
+      const child: Node | undefined = node.kind === "dir" ? node.children.get(part) : undefined;
+      if (child === undefined) return null;
+      node = child;
+    }
+    return node;
+  }
+
+  /** The directory at these parts, made where missing. */
+  makeDir(parts: readonly string[], path: string): DirNode {
+    let dir = this.root;
+    for (const [i, part] of parts.entries()) {
+      let child = dir.children.get(part);
+      if (child === undefined) {
+        child = { kind: "dir", children: new Map(), ...this.#stamp() };
+        dir.children.set(part, child);
+        Object.assign(dir, this.#stamp());
+      }
+      if (child.kind !== "dir") {
+        if (i === parts.length - 1 && parts.join("/") === path) {
+          throw new StorageError("exists", `${quote(path)} exists and is not a directory.`, { path });
+        }
+        throw new StorageError(
+          "not_a_directory",
+          `${quote(path)} goes through something that is not a directory.`,
+          { path },
+        );
+      }
+      dir = child;
+    }
+    return dir;
+  }
+
+  put(parts: readonly string[], bytes: Uint8Array, path: string): void {
+    this.attach(parts, { kind: "file", bytes, ...this.#stamp() }, path);
+  }
+
+  attach(parts: readonly string[], node: Node, path: string): void {
+    const dir = this.makeDir(parts.slice(0, -1), path);
+    dir.children.set(parts.at(-1) ?? "", node);
+    Object.assign(dir, this.#stamp());
+  }
+
+  detach(parts: readonly string[]): void {
+    const dir = this.find(parts.slice(0, -1));
+    if (dir?.kind !== "dir") return;
+    dir.children.delete(parts.at(-1) ?? "");
+    Object.assign(dir, this.#stamp());
+  }
+
+  #stamp(): { mtimeMs: number; version: number } {
+    this.#version += 1;
+    return { mtimeMs: Date.now(), version: this.#version };
+  }
+
+  /** A copy that can be put back: files are never changed in place, so only directories are copied. */
+  snapshot(): DirNode {
+    return copyDir(this.root);
+  }
+}
+
+function copyDir(dir: DirNode): DirNode {
+  const children = new Map<string, Node>();
+  for (const [name, node] of dir.children) children.set(name, node.kind === "dir" ? copyDir(node) : node);
+  return { ...dir, children };
+}
+
+class Memory implements Storage {
+  readonly location: string;
+  readonly #tree: MemoryTree;
+  readonly #staged = new Map<string, Uint8Array>();
+  readonly #listeners = new Set<(batch: WatchBatch) => void>();
+  readonly #changed = new Set<string>();
+  #nextStaged = 0;
+
+  constructor(location: string, tree: MemoryTree) {
+    this.location = location;
+    this.#tree = tree;
+  }
+
+  async stat(path: string): Promise<Entry | null> {
+    const node = this.#tree.find(storagePathParts(path));
+    return node && entryOf(path, node);
+  }
+
+  async list(path: string): Promise<Entry[] | null> {
+    const node = this.#tree.find(storagePathParts(path));
+    if (node?.kind !== "dir") return null;
+    return children(path, node).toSorted((a, b) => compareCodePoints(a.path, b.path));
+  }
+
+  async *walk(
+    path: string,
+    options: { signal?: AbortSignal; skip?: (dir: string) => boolean } = {},
+  ): AsyncGenerator<Entry[]> {
+    storagePathParts(path);
+    const pending = [path];
+    for (let dir = pending.pop(); dir !== undefined; dir = pending.pop()) {
+      options.signal?.throwIfAborted();
+      const node = this.#tree.find(storagePathParts(dir));
+      if (node?.kind !== "dir") continue;
+      const batch = children(dir, node).filter(
+        (entry) => entry.kind === "file" || options.skip?.(entry.path) !== true,
+      );
+      for (const entry of batch) if (entry.kind === "dir") pending.push(entry.path);
+      if (batch.length > 0) yield batch;
+    }
+  }
+
+  #file(path: string): FileNode | null {
+    const node = this.#tree.find(storagePathParts(path));
+    if (node?.kind === "dir")
+      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+    return node;
+  }
+
+  async readFile(
+    path: string,
+    options: { maxBytes?: number } = {},
+  ): Promise<{ entry: Entry; bytes: Uint8Array } | null> {
+    const file = this.#file(path);
+    if (file === null) return null;
+    const { maxBytes = Infinity } = options;
+    const size = file.bytes.length;
+    if (size > maxBytes) {
+      throw new StorageError("too_large", `${quote(path)} has ${size} bytes, more than ${maxBytes}.`, {
+        maxBytes,
+        size,
+      });
+    }
+    return { entry: entryOf(path, file), bytes: file.bytes.slice() };
+  }
+
+  async read(
+    path: string,
+    options: { range?: ByteRange } = {},
+  ): Promise<{ entry: Entry; body: ReadableStream<Uint8Array> } | null> {
+    const file = this.#file(path);
+    if (file === null) return null;
+    const bytes = file.bytes.slice(
+      Math.max(0, options.range?.start ?? 0),
+      (options.range?.end ?? Infinity) + 1,
+    );
+    const body = new ReadableStream<Uint8Array>({
+      start(controller) {
+        if (bytes.length > 0) controller.enqueue(bytes);
+        controller.close();
+      },
+    });
+    return { entry: entryOf(path, file), body };
+  }
+
+  async watch(listener: (batch: WatchBatch) => void): Promise<Watch | null> {
+    // A listener of its own for every watch, also when one function watches twice.
+    const own = (batch: WatchBatch): void => listener(batch);
+    this.#listeners.add(own);
+    return {
+      close: async () => {
+        this.#listeners.delete(own);
+      },
+    };
+  }
+
+  #announce(paths: Iterable<string>): void {
+    if (this.#changed.size === 0) queueMicrotask(() => this.#flush());
+    for (const path of paths) this.#changed.add(path);
+  }
+
+  #flush(): void {
+    const paths = [...this.#changed];
+    this.#changed.clear();
+    if (paths.length > 0) for (const listener of this.#listeners) listener({ paths, missed: false });
+  }
+
+  async commit(changes: readonly Change[]): Promise<(Entry | null)[]> {
+    checkPaths(changes);
+    const before = this.#tree.snapshot();
+    const touched: string[] = [];
+    try {
+      for (const change of changes) this.#check(change);
+      for (const change of changes) this.#apply(change, touched);
+    } catch (error) {
+      this.#tree.root = before;
+      throw error;
+    }
+    for (const change of changes) {
+      if (change.op === "write" && !(change.body instanceof Uint8Array)) this.#staged.delete(change.body.id);
+    }
+    this.#announce(touched);
+    return changes.map((change) => {
+      const path = change.op === "move" ? change.to : change.path;
+      const node = change.op === "remove" ? null : this.#tree.find(storagePathParts(path));
+      return node && entryOf(path, node);
+    });
+  }
+
+  /** Conditions hold before the first change; later ones see what earlier ones made. */
+  #check(change: Change): void {
+    if (change.op !== "write" && change.op !== "remove") return;
+    const { path, ifRevision } = change;
+    if (ifRevision === undefined) return;
+    const node = this.#tree.find(storagePathParts(path));
+    const currentRevision = node && revisionOf(node);
+    if (currentRevision === ifRevision) return;
+    const details = { path, expectedRevision: ifRevision, currentRevision };
+    throw new StorageError("conflict", `${quote(path)} is not as expected.`, details);
+  }
+
+  #apply(change: Change, touched: string[]): void {
+    if (change.op === "mkdir") {
+      if (this.#tree.find(storagePathParts(change.path))?.kind !== "dir") touched.push(change.path);
+      this.#tree.makeDir(storagePathParts(change.path), change.path);
+    } else if (change.op === "write") {
+      this.#write(change.path, this.#bytes(change.body));
+      touched.push(change.path);
+    } else if (change.op === "remove") {
+      if (this.#remove(change)) touched.push(change.path);
+    } else {
+      this.#move(change.from, change.to, change.replace ?? false);
+      touched.push(change.from, change.to);
+    }
+  }
+
+  #bytes(body: Uint8Array | Staged): Uint8Array {
+    if (body instanceof Uint8Array) return body.slice();
+    const bytes = this.#staged.get(body.id);
+    if (!bytes) throw new StorageError("not_found", "The staged bytes are gone.");
+    return bytes;
+  }
+
+  #write(path: string, bytes: Uint8Array): void {
+    const parts = storagePathParts(path);
+    if (this.#tree.find(parts)?.kind === "dir") {
+      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+    }
+    this.#tree.put(parts, bytes, path);
+  }
+
+  #remove(change: Extract<Change, { op: "remove" }>): boolean {
+    const { path } = change;
+    const parts = storagePathParts(path);
+    const node = this.#tree.find(parts);
+    if (node === null) {
+      if (change.ifRevision === null) return false;
+      throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+    }
+    if (node.kind === "dir" && node.children.size > 0 && change.recursive !== true) {
+      throw new StorageError("not_empty", `${quote(path)} is a directory that is not empty.`, { path });
+    }
+    this.#tree.detach(parts);
+    return true;
+  }
+
+  #move(from: string, to: string, replace: boolean): void {
+    const node = this.#tree.find(storagePathParts(from));
+    if (node === null) throw new StorageError("not_found", `${quote(from)} does not exist.`, { path: from });
+    const taken = this.#tree.find(storagePathParts(to));
+    if (taken && (!replace || (node.kind === "dir" && taken.kind === "file"))) {
+      throw new StorageError("exists", `${quote(to)} already exists.`, { path: to });
+    }
+    if (taken?.kind === "dir")
+      throw new StorageError("is_directory", `${quote(to)} is a directory.`, { path: to });
+    this.#tree.attach(storagePathParts(to), node, to);
+    this.#tree.detach(storagePathParts(from));
+  }
+
+  async stage(
+    path: string,
+    body: ReadableStream<Uint8Array>,
+    options: { maxBytes?: number; signal?: AbortSignal } = {},
+  ): Promise<Staged> {
+    if (this.#tree.find(storagePathParts(path))?.kind === "dir") {
+      await body.cancel();
+      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+    }
+    const bytes = await collect(path, body, options);
+    this.#nextStaged += 1;
+    const staged = { id: `staged-${this.#nextStaged}`, size: bytes.length };
+    this.#staged.set(staged.id, bytes);
+    return staged;
+  }
+
+  async discard(staged: Staged): Promise<void> {
+    this.#staged.delete(staged.id);
+  }
+
+  async append(path: string, lines: readonly string[]): Promise<void> {
+    const parts = storagePathParts(path);
+    if (lines.some((line) => line.includes("\n"))) {
+      throw new StorageError("io", `A line for ${quote(path)} has a newline inside.`, { path });
+    }
+    if (lines.length === 0) return;
+    const old = this.#file(path)?.bytes ?? new Uint8Array();
+    const torn = old.length > 0 && old.at(-1) !== 10 ? "\n" : "";
+    const added = new TextEncoder().encode(`${torn}${lines.join("\n")}\n`);
+    const bytes = new Uint8Array(old.length + added.length);
+    bytes.set(old);
+    bytes.set(added, old.length);
+    this.#tree.put(parts, bytes, path);
+    this.#announce([path]);
+  }
+
+  async recover(): Promise<void> {
+    // Nothing outlives the process, so nothing can be half done.
+  }
+}
+
+function children(path: string, dir: DirNode): Entry[] {
+  return [...dir.children].map(([name, node]) => entryOf(path === "" ? name : `${path}/${name}`, node));
+}
+
+async function collect(
+  path: string,
+  body: ReadableStream<Uint8Array>,
+  options: { maxBytes?: number; signal?: AbortSignal },
+): Promise<Uint8Array> {
+  const { maxBytes = Infinity, signal } = options;
+  const reader = body.getReader();
+  const onAbort = (): void => void reader.cancel(signal?.reason).catch(() => undefined);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  try {
+    signal?.throwIfAborted();
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      size += chunk.value.byteLength;
+      if (size > maxBytes) {
+        throw new StorageError("too_large", `The body for ${quote(path)} passes ${maxBytes} bytes.`, {
+          maxBytes,
+          size,
+        });
+      }
+      chunks.push(chunk.value.slice());
+    }
+    signal?.throwIfAborted();
+  } catch (error) {
+    reader.cancel(error).catch(() => undefined);
+    throw error;
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
+}

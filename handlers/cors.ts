@@ -1,0 +1,39 @@
+/** Methods that a browser may use, here and through the engine proxy. */
+const allowMethods = "GET,POST,PATCH,PUT,DELETE,HEAD,OPTIONS";
+const allowHeaders =
+  "Authorization,Content-Type,X-OpenWork-Host-Token,X-OpenWork-Client-Id,X-OpenCode-Directory,If-Match,If-None-Match,If-Range,Range,Prefer,Last-Event-ID";
+const exposeHeaders =
+  "Content-Disposition,Content-Range,Accept-Ranges,ETag,Last-Modified,Location,Retry-After,Preference-Applied,Allow";
+
+/** The CORS headers of an answer (wire contract, section 5, and I68); none for an origin that is not allowed. */
+export type CorsHeaders = (origin: string | null) => Readonly<Record<string, string>>;
+
+/** Makes the function that gives an answer's CORS headers from the allow-list of exact origins or `*`. */
+export function corsFor(origins: readonly string[]): CorsHeaders {
+  const headers = (origin: string): Readonly<Record<string, string>> =>
+    Object.freeze({
+      "access-control-allow-origin": origin,
+      "access-control-allow-headers": allowHeaders,
+      "access-control-allow-methods": allowMethods,
+      "access-control-expose-headers": exposeHeaders,
+      vary: "Origin",
+    });
+  if (origins.includes("*")) {
+    const everywhere = headers("*");
+    return () => everywhere;
+  }
+  const byOrigin = new Map(origins.map((origin) => [origin, headers(origin)]));
+  const none = Object.freeze({});
+  return (origin) => (origin !== null && byOrigin.get(origin)) || none;
+}
+
+/** The headers of a preflight's answer; a private-network request is granted to allowed origins only. */
+export function preflightHeaders(cors: Readonly<Record<string, string>>, request: Request): Record<string, string> {
+  if (!cors["access-control-allow-origin"]) return {};
+  const privateNetwork = request.headers.get("access-control-request-private-network") === "true";
+  return {
+    ...cors,
+    "access-control-max-age": "600",
+    ...(privateNetwork ? { "access-control-allow-private-network": "true" } : {}),
+  };
+}

@@ -1,0 +1,59 @@
+import * as v from "valibot";
+import type { Context, Reply } from "../lib/route.ts";
+import { route, type Route } from "../lib/route.ts";
+import { waitQuery, waitMsOf } from "./wait.ts";
+
+/** Whether the caller asks not to be kept waiting for the host (RFC 7240). */
+export function prefersAsync(request: Request): boolean {
+  return /(^|,)\s*respond-async\s*(,|;|$)/i.test(request.headers.get("prefer") ?? "");
+}
+
+/**
+ * Runs a write whose caller will not hold the connection: as soon as the host is asked the answer is
+ * 202 with a Location to poll; a write that is refused or done before that is answered as usual.
+ */
+export async function runDeferred(
+  context: Context,
+  run: (context: Context) => Reply | Promise<Reply>,
+  onError: (error: unknown) => Reply,
+): Promise<Reply> {
+  const detached = new AbortController();
+  return new Promise<Reply>((resolve) => {
+    const onApprovalAsked = (id: string): void => {
+      context.services.deferred.add(id, context.caller.actor.tokenHash, answer);
+      const base = context.mount ? `/w/${encodeURIComponent(context.mount.id)}` : "";
+      const location = `${base}/requests/${id}`;
+      resolve({
+        status: 202,
+        headers: { location, "preference-applied": "respond-async" },
+        json: { status: "pending", requestId: id, location },
+      });
+    };
+    const started = Object.create(context, {
+      signal: { value: detached.signal },
+      onApprovalAsked: { value: onApprovalAsked },
+    }) as Context;
+    const answer: Promise<Reply> = Promise.resolve()
+      .then(() => run(started))
+      .catch(onError);
+    void answer.then(resolve);
+  });
+}
+
+/** Polling for the answer of a deferred write. */
+export const routes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "/requests/:requestId",
+    access: "client",
+    mounted: true,
+    query: v.object(waitQuery),
+    errors: ["not_found"],
+    summary: "The answer of a write sent with Prefer: respond-async, or 202 while the host has not decided.",
+    handle: async ({ services, params, query, caller, signal }) => {
+      const id = params["requestId"] ?? "";
+      const reply = await services.deferred.get(id, caller.actor.tokenHash, waitMsOf(query), signal);
+      return reply ?? { status: 202, json: { status: "pending", requestId: id } };
+    },
+  }),
+];

@@ -1,0 +1,213 @@
+import { anonymous, type Caller } from "../lib/auth.ts";
+import { ApiError, toApiError } from "../lib/errors.ts";
+import type { LogLevel } from "../lib/host.ts";
+import { decodeSegment, targetOf, type Target } from "../lib/paths.ts";
+import type { Context, Reply, Route } from "../lib/route.ts";
+import { scopeReaches } from "../lib/scopes.ts";
+import type { Services } from "../lib/services.ts";
+import type { Workspace } from "../lib/workspaces.ts";
+import { readJsonBody, validate } from "./body.ts";
+import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
+import { prefersAsync, runDeferred } from "./deferred.ts";
+import { respond } from "./respond.ts";
+import { RouteTable, type Match } from "./router.ts";
+
+/** What one request is known to be, for its log line; filled in as it is found out. */
+interface Trace {
+  auth: "none" | "client" | "host";
+  error?: string;
+  service?: string;
+}
+
+/** A request on its way: where it goes and under which mount. */
+interface Located {
+  match: Match;
+  target: Target;
+  mountId: string | null;
+}
+
+/** Serves requests from a table of routes: finds, authenticates, checks, validates, runs, answers and logs. */
+export class Dispatcher {
+  readonly #services: Services;
+  readonly #table: RouteTable;
+  readonly #mounted: RouteTable;
+  readonly #cors: CorsHeaders;
+
+  constructor(services: Services, routes: readonly Route[]) {
+    this.#services = services;
+    this.#table = new RouteTable(routes);
+    this.#mounted = new RouteTable(routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")));
+    this.#cors = corsFor(services.host.config.corsOrigins);
+  }
+
+  /** The answer to a request; never throws. */
+  async handle(request: Request): Promise<Response> {
+    const started = performance.now();
+    const { host } = this.#services;
+    const common = this.#cors(request.headers.get("origin"));
+    const target = targetOf(request.url);
+    const trace: Trace = { auth: "none" };
+    if (request.method === "OPTIONS") {
+      return this.#finish(request, target, 204, started, trace, () =>
+        respond(host.Response, { status: 204, headers: preflightHeaders(common, request), text: "" }, {}, false),
+      );
+    }
+    const reply = await this.#answer(request, target, trace);
+    const headOnly = request.method === "HEAD";
+    return this.#finish(request, target, reply.status ?? 200, started, trace, () =>
+      respond(host.Response, reply, common, headOnly),
+    );
+  }
+
+  async #answer(request: Request, target: Target, trace: Trace): Promise<Reply> {
+    try {
+      return await this.#run(request, this.#locate(target), trace);
+    } catch (error) {
+      return this.#errorReply(error, trace);
+    }
+  }
+
+  #errorReply(error: unknown, trace: Trace): Reply {
+    const known = toApiError(error);
+    trace.error = known.message;
+    if (known.status >= 500 && known.cause !== undefined) {
+      const { cause } = known;
+      this.#services.host.log("ERROR", cause instanceof Error ? (cause.stack ?? cause.message) : String(cause));
+    }
+    return { status: known.status, json: known.body(), ...(known.headers ? { headers: { ...known.headers } } : {}) };
+  }
+
+  #locate(target: Target): Located {
+    const { segments } = target;
+    if (segments[0] === "w" && segments.length > 2) {
+      const mountId = decodeSegment(segments[1] ?? "");
+      const inner = segments.slice(2);
+      const match = this.#mounted.find(`/${inner.join("/")}`, inner);
+      // Both ids must name the mounted workspace, whoever asks (contract, section 4).
+      if (match && (inner[0] !== "workspace" || decodeSegment(inner[1] ?? "") === mountId)) {
+        return { match, target, mountId };
+      }
+      throw notFound();
+    }
+    const match = this.#table.find(target.path, segments);
+    if (!match) throw notFound();
+    return { match, target, mountId: null };
+  }
+
+  async #run(request: Request, located: Located, trace: Trace): Promise<Reply> {
+    const route = pickMethod(located.match, request.method);
+    const caller = await this.#authenticate(request, route, trace);
+    if (route.writes && this.#services.host.config.readOnly) {
+      throw new ApiError("read_only", "This server is read-only; start it without --read-only to change anything.");
+    }
+    const params = decodeParams(located.match.params);
+    let workspaces: Places | null = null;
+    if (route.workspaceFirst) workspaces = this.#workspaces(located, params);
+    insistOnScope(route, caller);
+    workspaces ??= this.#workspaces(located, params);
+    const context: Context = {
+      request,
+      services: this.#services,
+      params,
+      query: route.query ? validate(route.query, queryOf(located.target), "query", "invalid_query") : undefined,
+      body: route.body ? await readJsonBody(request, route.body, route.bodyLimit) : undefined,
+      caller,
+      get workspace(): Workspace {
+        if (!workspaces?.workspace) throw new Error(`the route ${route.path} has no workspace`);
+        return workspaces.workspace;
+      },
+      mount: workspaces.mount,
+      signal: request.signal,
+      onApprovalAsked: null,
+    };
+    // The route's own schemas made query and body: here the types of the table and of the handler meet.
+    const run = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
+    if (route.writes && prefersAsync(request)) {
+      return runDeferred(context, run, (error) => this.#errorReply(error, { auth: trace.auth }));
+    }
+    return run(context);
+  }
+
+  async #authenticate(request: Request, route: Route, trace: Trace): Promise<Caller> {
+    if (route.access === "public") return anonymous;
+    const caller = await this.#services.authenticator.authenticate(request.headers, route.access);
+    trace.auth = caller.actor.type === "host" ? "host" : "client";
+    return caller;
+  }
+
+  #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {
+    const registry = this.#services.workspaces;
+    const mount = located.mountId === null ? null : registry.get(located.mountId);
+    const id = params["id"];
+    const workspace = id === undefined ? mount : registry.get(id);
+    if (mount && workspace && mount !== workspace) throw notFound();
+    return { mount, workspace };
+  }
+
+  #finish(
+    request: Request,
+    target: Target,
+    status: number,
+    started: number,
+    trace: Trace,
+    build: () => Response,
+  ): Response {
+    const response = build();
+    const { host } = this.#services;
+    if (host.config.log.requests) {
+      const real = response.status;
+      const durationMs = Math.round(performance.now() - started);
+      const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
+      host.log(level, `${request.method} ${target.path} ${real} ${durationMs}ms${trace.service ? ` (${trace.service})` : ""}`, {
+        method: request.method,
+        path: target.path,
+        status: real,
+        durationMs,
+        auth: trace.auth,
+        ...(trace.error === undefined ? {} : { error: trace.error }),
+      });
+    }
+    return response;
+  }
+}
+
+interface Places {
+  mount: Workspace | null;
+  workspace: Workspace | null;
+}
+
+function pickMethod(match: Match, method: string): Route {
+  const { methods } = match;
+  const route = methods.get(method) ?? (method === "HEAD" ? methods.get("GET") : undefined) ?? methods.get("ALL");
+  if (route) return route;
+  const allowed = [...methods.keys(), ...(methods.has("GET") ? ["HEAD"] : []), "OPTIONS"];
+  throw new ApiError("method_not_allowed", `This path takes ${allowed.join(", ")}.`, undefined, {
+    headers: { allow: allowed.join(", ") },
+  });
+}
+
+function insistOnScope(route: Route, caller: Caller): void {
+  if (route.access === "public" || scopeReaches(caller.scope, route.scope)) return;
+  throw new ApiError("forbidden", `This needs the scope ${route.scope}; this token is ${caller.scope}.`, {
+    required: route.scope,
+    scope: caller.scope,
+  });
+}
+
+function decodeParams(raw: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const params: Record<string, string> = {};
+  for (const name in raw) params[name] = decodeSegment(raw[name] ?? "");
+  return params;
+}
+
+/** The query as an object; the first value of a name counts. */
+function queryOf(target: Target): Record<string, string> {
+  if (target.search.length < 2) return {};
+  const query: Record<string, string> = Object.create(null) as Record<string, string>;
+  for (const [name, value] of new URLSearchParams(target.search)) query[name] ??= value;
+  return { ...query };
+}
+
+function notFound(): ApiError {
+  return new ApiError("not_found", "There is no such endpoint; GET /capabilities tells what this server offers.");
+}

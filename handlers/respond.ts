@@ -1,0 +1,62 @@
+import type { Reply } from "../lib/route.ts";
+
+/** Bytes of a text in UTF-8, without encoding it. */
+function utf8Length(text: string): number {
+  let length = text.length;
+  for (let i = 0; i < text.length; i += 1) {
+    const code = text.charCodeAt(i);
+    if (code < 0x80) continue;
+    if (code < 0x800) length += 1;
+    else if (code >= 0xd800 && code < 0xdc00 && i + 1 < text.length && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
+      length += 2;
+      i += 1;
+    } else length += 2;
+  }
+  return length;
+}
+
+/**
+ * Builds the Response of a reply with the common headers, using the class that the host supplies. Headers
+ * stay one plain object: that is the fast path of the Node adapter.
+ */
+export function respond(
+  ResponseClass: typeof Response,
+  reply: Reply,
+  common: Readonly<Record<string, string>>,
+  headOnly: boolean,
+): Response {
+  if ("response" in reply) return withHeaders(ResponseClass, reply.response, common, headOnly);
+  const status = reply.status ?? 200;
+  if ("stream" in reply || "bytes" in reply) {
+    const headers: Record<string, string> = { ...common, ...reply.headers };
+    if ("bytes" in reply) headers["content-length"] = String(reply.bytes.length);
+    const body = "bytes" in reply ? reply.bytes : reply.stream;
+    if (headOnly && "stream" in reply) void reply.stream?.cancel();
+    // A checked boundary: every BodyInit takes bytes, whatever buffer is below them.
+    return new ResponseClass(headOnly ? null : (body as BodyInit | null), { status, headers });
+  }
+  const json = "json" in reply ? JSON.stringify(reply.json) : "jsonText" in reply ? reply.jsonText : null;
+  const text = json ?? ("text" in reply ? reply.text : "");
+  const headers: Record<string, string> = {
+    "content-type": json === null ? "text/plain; charset=utf-8" : "application/json",
+    ...common,
+    ...reply.headers,
+  };
+  if (status !== 204) headers["content-length"] = String(utf8Length(text));
+  return new ResponseClass(headOnly || status === 204 ? null : text, { status, headers });
+}
+
+/** A proxied answer with the common headers added; `Vary` is merged (I63). */
+function withHeaders(
+  ResponseClass: typeof Response,
+  response: Response,
+  common: Readonly<Record<string, string>>,
+  headOnly: boolean,
+): Response {
+  const headers = new Headers(response.headers);
+  for (const [name, value] of Object.entries(common)) {
+    if (name !== "vary") headers.set(name, value);
+    else if (!/(^|,)\s*(origin|\*)\s*(,|$)/i.test(headers.get("vary") ?? "")) headers.append("vary", value);
+  }
+  return new ResponseClass(headOnly ? null : response.body, { status: response.status, statusText: response.statusText, headers });
+}

@@ -1,0 +1,66 @@
+import * as v from "valibot";
+import { ApiError } from "../lib/errors.ts";
+import { serverLog } from "../lib/audit.ts";
+import { route, type Route } from "../lib/route.ts";
+import { isScope, scopes } from "../lib/scopes.ts";
+import type { IssuedToken } from "../lib/tokens.ts";
+
+const scopeSchema = v.picklist(["viewer", "collaborator", "owner"]);
+const itemSchema = v.object({
+  id: v.string(),
+  scope: scopeSchema,
+  createdAt: v.number(),
+  label: v.optional(v.string()),
+});
+
+/** Issued tokens (wire contract, 10.2); made and revoked by the host. */
+export const routes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "/tokens",
+    access: "host",
+    answer: v.object({ items: v.array(itemSchema) }),
+    summary: "Issued tokens, newest first, never their values.",
+    handle: async ({ services }) => ({ json: { items: (await services.tokens.list()).map(item) } }),
+  }),
+  route({
+    method: "POST",
+    path: "/tokens",
+    access: "host",
+    writes: true,
+    body: v.object({ scope: v.optional(v.unknown()), label: v.optional(v.unknown()) }, "an object {scope, label?} is expected"),
+    answer: v.object({ ...itemSchema.entries, token: v.string() }),
+    errors: ["invalid_scope"],
+    summary: "Issues a token of a scope; its value is shown here and never again.",
+    handle: async ({ services, body, caller }) => {
+      const scope = typeof body.scope === "string" ? body.scope.trim() : body.scope;
+      if (!isScope(scope)) throw new ApiError("invalid_scope", `scope must be one of ${scopes.join(", ")}.`);
+      const label = typeof body.label === "string" ? body.label.trim() || undefined : undefined;
+      const { token, issued } = await services.tokens.create(scope, label);
+      const summary = `Issued a ${scope} token${label ? ` "${label}"` : ""}`;
+      await services.audit.record(serverLog, [{ actor: caller.actor, action: "tokens.create", target: issued.id, summary }]);
+      return { status: 201, json: { ...item(issued), token } };
+    },
+  }),
+  route({
+    method: "DELETE",
+    path: "/tokens/:tokenId",
+    access: "host",
+    writes: true,
+    answer: v.object({ ok: v.literal(true) }),
+    errors: ["token_not_found"],
+    summary: "Revokes a token at once; what it has waiting for approval is withdrawn.",
+    handle: async ({ services, params, caller }) => {
+      const revoked = await services.tokens.revoke(params["tokenId"] ?? "");
+      if (!revoked) throw new ApiError("token_not_found", "There is no token of this id; GET /tokens lists them.");
+      services.approvals.withdrawToken(revoked.hash);
+      const summary = `Revoked a ${revoked.scope} token${revoked.label ? ` "${revoked.label}"` : ""}`;
+      await services.audit.record(serverLog, [{ actor: caller.actor, action: "tokens.revoke", target: revoked.id, summary }]);
+      return { json: { ok: true } };
+    },
+  }),
+];
+
+function item({ id, scope, createdAt, label }: IssuedToken): Omit<IssuedToken, "hash"> {
+  return label === undefined ? { id, scope, createdAt } : { id, scope, createdAt, label };
+}

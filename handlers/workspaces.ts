@@ -1,0 +1,82 @@
+import * as v from "valibot";
+import type { WorkspaceConfig } from "../lib/host.ts";
+import { forgetWorkspace } from "../lib/server-settings.ts";
+import { route, type Route } from "../lib/route.ts";
+import { scopeReaches, type Scope } from "../lib/scopes.ts";
+import { workspaceSchema } from "./schemas.ts";
+
+/** A workspace as the list shows it; the engine's user and password only for those who may use them (I03). */
+export function presentWorkspace(config: WorkspaceConfig, scope: Scope): Record<string, unknown> {
+  const { id, name, path, workspaceType, baseUrl, directory, opencode } = config;
+  const { username, password, ...open } = opencode;
+  const engine = scopeReaches(scope, "collaborator") ? { ...open, username, password } : open;
+  const present = Object.fromEntries(Object.entries(engine).filter(([, value]) => value !== undefined));
+  return {
+    id,
+    name,
+    path,
+    workspaceType,
+    ...(baseUrl === undefined ? {} : { baseUrl }),
+    ...(directory === undefined ? {} : { directory }),
+    ...(Object.keys(present).length === 0 ? {} : { opencode: present }),
+  };
+}
+
+/** The list of workspaces and the host's changes to it (wire contract, 10.1 and 10.15). */
+export const routes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "/workspaces",
+    access: "client",
+    mounted: true,
+    answer: v.object({ items: v.array(workspaceSchema), activeId: v.nullable(v.string()) }),
+    summary: "The workspaces served, the active one first; through a mount just that one.",
+    handle: ({ services, mount, caller }) => {
+      const list = mount ? [mount] : services.workspaces.list;
+      const items = list.map((workspace) => presentWorkspace(workspace.config, caller.scope));
+      return { json: { items, activeId: list[0]?.id ?? null } };
+    },
+  }),
+  route({
+    method: "POST",
+    path: "/workspaces/:id/activate",
+    access: "host",
+    answer: v.object({ activeId: v.string(), workspace: workspaceSchema }),
+    errors: ["workspace_not_found", "workspace_unauthorized"],
+    summary: "Makes a workspace the active one; remembered over restarts.",
+    handle: async ({ services, workspace, caller }) => {
+      await services.workspaces.activate(workspace);
+      const summary = `Activated ${workspace.config.name}`;
+      await services.audit.record(workspace.id, [
+        { actor: caller.actor, action: "workspace.activate", target: "workspace", summary },
+      ]);
+      return { json: { activeId: workspace.id, workspace: presentWorkspace(workspace.config, caller.scope) } };
+    },
+  }),
+  route({
+    method: "DELETE",
+    path: "/workspaces/:id",
+    access: "host",
+    writes: true,
+    answer: v.object({
+      ok: v.literal(true),
+      deleted: v.literal(true),
+      persisted: v.boolean(),
+      activeId: v.nullable(v.string()),
+      items: v.array(workspaceSchema),
+    }),
+    errors: ["workspace_not_found", "workspace_unauthorized", "invalid_json", "server_config_read_failed"],
+    summary: "Stops serving a workspace, never touching its files; server.json is updated when it names it.",
+    handle: async ({ services, workspace, caller }) => {
+      const persisted = await forgetWorkspace(services.host, workspace);
+      await services.workspaces.delete(workspace);
+      const summary = `Removed ${workspace.config.name} from the list`;
+      await services.audit.record(workspace.id, [
+        { actor: caller.actor, action: "workspace.delete", target: "workspace", summary },
+      ]);
+      const items = services.workspaces.list.map((other) => presentWorkspace(other.config, caller.scope));
+      return { json: { ok: true, deleted: true, persisted, activeId: services.workspaces.active?.id ?? null, items } };
+    },
+  }),
+];
+

@@ -1,0 +1,123 @@
+import { ApiError } from "./errors.ts";
+import { equalInConstantTime, sha256Hex } from "./hash.ts";
+import type { Access } from "./route.ts";
+import type { Scope } from "./scopes.ts";
+import type { TokenStore } from "./tokens.ts";
+
+/** Who did something, as whoami, approvals and audit show it (wire contract, section 3). */
+export interface Actor {
+  type: "host" | "remote";
+  clientId?: string;
+  /** Lowercase hex SHA-256 of the token as sent. */
+  tokenHash: string;
+  scope: Scope;
+}
+
+/** An authenticated caller. */
+export interface Caller {
+  readonly actor: Actor;
+  readonly scope: Scope;
+  /** Has host rights: the host header was right, or the bearer is an owner. */
+  readonly host: boolean;
+  /** Label of the issued token, if it has one. */
+  readonly label: string | undefined;
+}
+
+/** The caller of a public route: nobody in particular. */
+export const anonymous: Caller = {
+  actor: { type: "remote", tokenHash: "", scope: "viewer" },
+  scope: "viewer",
+  host: false,
+  label: undefined,
+};
+
+const longestClientId = 200;
+
+/** Tells who calls, from the two credentials of the contract: a bearer token and the host token's header. */
+export class Authenticator {
+  readonly #clientHash: string;
+  readonly #hostHash: string;
+  readonly #tokens: TokenStore;
+  readonly #hashes = new Map<string, string>();
+
+  constructor(clientToken: string, hostToken: string, tokens: TokenStore) {
+    this.#clientHash = sha256Hex(clientToken);
+    this.#hostHash = sha256Hex(hostToken);
+    this.#tokens = tokens;
+  }
+
+  /** The caller of a request to a route of this class; 401 when the class is not reached. */
+  async authenticate(headers: Headers, access: Access): Promise<Caller> {
+    if (access === "public") return anonymous;
+    const hostActor = this.#hostActor(headers.get("x-openwork-host-token"));
+    if (access === "host" && hostActor) return hostActor;
+    const bearer = await this.#bearer(headers, hostActor !== null);
+    if (access === "client") {
+      if (bearer) return bearer;
+      throw unauthorized(
+        hostActor
+          ? "This endpoint takes a client token: send Authorization: Bearer <token>; the host token alone does not open it."
+          : "Send a known token as Authorization: Bearer <token>.",
+      );
+    }
+    if (bearer?.scope === "owner") return bearer;
+    throw unauthorized(
+      bearer
+        ? `This endpoint is the host's: send X-OpenWork-Host-Token, or a bearer token of scope owner (this one is ${bearer.scope}).`
+        : "This endpoint is the host's: send X-OpenWork-Host-Token, or a bearer token of scope owner.",
+    );
+  }
+
+  /** Whether a caller's credential still counts; tokens may be revoked while a request waits. */
+  async stillValid(caller: Caller): Promise<boolean> {
+    const { tokenHash, type } = caller.actor;
+    if (type === "host" || tokenHash === this.#clientHash || tokenHash === "") return true;
+    return (await this.#tokens.find(tokenHash)) !== undefined;
+  }
+
+  #hostActor(header: string | null): Caller | null {
+    const token = header?.trim();
+    if (!token) return null;
+    const tokenHash = this.#hash(token);
+    if (!equalInConstantTime(tokenHash, this.#hostHash)) return null;
+    return { actor: { type: "host", tokenHash, scope: "owner" }, scope: "owner", host: true, label: undefined };
+  }
+
+  async #bearer(headers: Headers, hostHeader: boolean): Promise<Caller | null> {
+    const token = bearerToken(headers.get("authorization"));
+    if (!token) return null;
+    const tokenHash = this.#hash(token);
+    const isClient = equalInConstantTime(tokenHash, this.#clientHash);
+    const issued = isClient ? undefined : await this.#tokens.find(tokenHash);
+    if (!isClient && !issued) return null;
+    const scope = issued?.scope ?? "collaborator";
+    const clientId = headers.get("x-openwork-client-id")?.trim().slice(0, longestClientId);
+    return {
+      actor: { type: "remote", ...(clientId ? { clientId } : {}), tokenHash, scope },
+      scope,
+      host: scope === "owner" || hostHeader,
+      label: issued?.label,
+    };
+  }
+
+  /** Hashing costs more than the rest of a small request, and clients send the same token again and again. */
+  #hash(token: string): string {
+    const known = this.#hashes.get(token);
+    if (known !== undefined) return known;
+    const hash = sha256Hex(token);
+    if (this.#hashes.size >= 256) this.#hashes.clear();
+    if (token.length <= 512) this.#hashes.set(token, hash);
+    return hash;
+  }
+}
+
+function bearerToken(header: string | null): string | null {
+  if (header === null || header.length < 8 || header.slice(0, 6).toLowerCase() !== "bearer") return null;
+  const separator = header.charCodeAt(6);
+  if (separator !== 0x20 && separator !== 0x09) return null;
+  return header.slice(7).trim() || null;
+}
+
+function unauthorized(message: string): ApiError {
+  return new ApiError("unauthorized", message, undefined, { headers: { "www-authenticate": "Bearer" } });
+}

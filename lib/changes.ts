@@ -1,0 +1,228 @@
+import pLimit from "p-limit";
+import type { ApprovalStore, Verdict } from "./approvals.ts";
+import type { AuditLog, AuditRecord } from "./audit.ts";
+import type { Authenticator } from "./auth.ts";
+import { describeChanges } from "./diff.ts";
+import { ApiError } from "./errors.ts";
+import { absolutePath } from "./paths.ts";
+import type { Context } from "./route.ts";
+import { readText, StorageError, type Change, type Entry, type ReadableStorage, type Storage } from "./storage.ts";
+import type { Workspace } from "./workspaces.ts";
+
+/** The workspace as a plan sees it: every read is remembered with its revision, and the commit insists on it. */
+export interface View extends Pick<ReadableStorage, "stat" | "list" | "readFile"> {
+  /** Strict UTF-8 text of a file, null when absent. */
+  readText(path: string): Promise<string | null>;
+}
+
+/** What a handler wants changed and what it will answer. */
+export interface Plan<T> {
+  /** In workspace paths. Writes to paths that the plan read are guarded by the revision it saw. None: nothing to change, still asked and audited. */
+  changes: readonly Change[];
+  /** The answer once committed; entries are those of `changes`, in order. */
+  answer(entries: readonly (Entry | null)[]): T | Promise<T>;
+}
+
+/** A write that wants the host's yes. */
+export interface WriteRequest<T> {
+  /** The contract's action word, e.g. `plugins.add`. */
+  action: string;
+  /** One line for the host, naming the thing. */
+  summary: string;
+  /** Absolute paths that the contract lists for this action; every other path the plan changes is added. */
+  paths: readonly string[];
+  /** Audit targets, one entry each. */
+  targets: readonly string[];
+  /** `replan`: a file that moved while the host thought is planned again (merges). `refuse`: that is a 409 (overwrites). */
+  onConflict: "replan" | "refuse";
+  /** Reads, validates and says what to change; throws an ApiError for what is wrong. Called before the host is asked, and again when a merge meets a conflict. */
+  plan(view: View): Promise<Plan<T>>;
+}
+
+/** What the pipeline works with. */
+export interface ChangesOptions {
+  mode: "manual" | "auto";
+  approvals: ApprovalStore;
+  audit: AuditLog;
+  authenticator: Authenticator;
+  /** Whether a workspace may still be written: it may be deleted while the host thinks. */
+  stillServed(workspace: Workspace): boolean;
+}
+
+/** How often a merge is planned again when foreign programs keep changing its files. */
+const mostReplans = 50;
+
+/** A plan with the revisions its changes insist on. */
+interface Guarded<T> {
+  plan: Plan<T>;
+  changes: readonly Change[];
+}
+
+/** The one way to change a workspace: plan, approve, commit, record, announce. */
+export class Changes {
+  readonly #options: ChangesOptions;
+  readonly #locks = new WeakMap<Storage, ReturnType<typeof pLimit>>();
+
+  constructor(options: ChangesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Plans, asks the host (in manual mode), commits, records and announces; returns the plan's answer.
+   * Refusals are `write_denied`, `request_withdrawn`, `unauthorized` (token revoked meanwhile), `conflict`
+   * (an overwritten file moved), and leave the disk as it was.
+   */
+  async run<T>(context: Context, request: WriteRequest<T>): Promise<T> {
+    const { workspace } = context;
+    if (this.#options.mode === "auto") {
+      return this.#lock(workspace)(async () => this.#commit(context, request, await prepare(workspace, request), null));
+    }
+    const guarded = await prepare(workspace, request);
+    const verdict = await this.#ask(context, request, guarded);
+    try {
+      await this.#insistOnAllowed(context, verdict);
+    } catch (error) {
+      await this.#recordRefusal(context, request, verdict);
+      await discardStaged(workspace.storage, guarded.changes);
+      throw error;
+    }
+    return this.#lock(workspace)(() => this.#commit(context, request, guarded, verdict));
+  }
+
+  #lock(workspace: Workspace): ReturnType<typeof pLimit> {
+    let lock = this.#locks.get(workspace.storage);
+    if (!lock) this.#locks.set(workspace.storage, (lock = pLimit(1)));
+    return lock;
+  }
+
+  async #ask<T>(context: Context, request: WriteRequest<T>, guarded: Guarded<T>): Promise<Verdict> {
+    const { workspace, caller } = context;
+    const changed = guarded.changes.flatMap((change) => (change.op === "move" ? [change.from, change.to] : [change.path]));
+    const paths = new Set([...request.paths, ...changed.map((path) => absolutePath(workspace.path, path))]);
+    const question = {
+      workspaceId: workspace.id,
+      action: request.action,
+      summary: request.summary,
+      paths: [...paths],
+      actor: caller.actor,
+      ...(caller.label === undefined ? {} : { tokenLabel: caller.label }),
+      diff: await describeChanges(workspace.storage, guarded.changes),
+    };
+    return this.#options.approvals.ask(question, context.signal, context.onApprovalAsked ?? undefined);
+  }
+
+  async #insistOnAllowed(context: Context, verdict: Verdict): Promise<void> {
+    const { id, decision } = verdict;
+    if (decision === "denied" || decision === "timeout") {
+      const why = decision === "denied" ? "The host denied this write." : "The host did not answer in time; nothing was changed.";
+      throw new ApiError("write_denied", why, { requestId: id, reason: decision });
+    }
+    if (decision === "withdrawn") {
+      throw new ApiError("request_withdrawn", "The request was withdrawn before the host answered; nothing was changed.");
+    }
+    if (decision === "revoked" || !(await this.#options.authenticator.stillValid(context.caller))) {
+      verdict.decision = "revoked";
+      throw new ApiError("unauthorized", "The token was revoked while the request waited; nothing was changed.");
+    }
+    if (!this.#options.stillServed(context.workspace)) {
+      verdict.decision = "withdrawn";
+      throw new ApiError("workspace_not_found", "The workspace was deleted while the request waited; nothing was changed.");
+    }
+  }
+
+  #recordRefusal<T>(context: Context, request: WriteRequest<T>, verdict: Verdict): Promise<void> {
+    const outcome = verdict.decision === "allowed" ? "failed" : verdict.decision;
+    return this.#options.audit.record(context.workspace.id, records(context, request, verdict, { outcome }));
+  }
+
+  async #commit<T>(context: Context, request: WriteRequest<T>, first: Guarded<T>, verdict: Verdict | null): Promise<T> {
+    const { workspace } = context;
+    const { storage } = workspace;
+    let guarded = first;
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const entries = guarded.changes.length === 0 ? [] : await storage.commit(guarded.changes);
+        workspace.announce(guarded.changes);
+        await this.#options.audit.record(workspace.id, records(context, request, verdict, {}));
+        return await guarded.plan.answer(entries);
+      } catch (error) {
+        const moved = error instanceof StorageError && error.code === "conflict";
+        if (!moved || request.onConflict === "refuse" || attempt >= mostReplans) {
+          await discardStaged(storage, guarded.changes);
+          if (moved) throw conflict(error);
+          throw error;
+        }
+        guarded = await prepare(workspace, request);
+      }
+    }
+  }
+}
+
+function conflict(error: StorageError): ApiError {
+  return new ApiError(
+    "conflict",
+    "The file changed since it was read; nothing was overwritten. Read it again and send the change anew.",
+    error.details,
+    { cause: error },
+  );
+}
+
+function records<T>(
+  context: Context,
+  request: WriteRequest<T>,
+  verdict: Verdict | null,
+  outcome: Pick<AuditRecord, "outcome">,
+): AuditRecord[] {
+  const approval = verdict ? { approval: { id: verdict.id, ...(verdict.by ? { by: verdict.by } : {}) } } : {};
+  return request.targets.map((target) => ({
+    actor: context.caller.actor,
+    action: request.action,
+    target,
+    summary: request.summary,
+    ...outcome,
+    ...approval,
+  }));
+}
+
+async function prepare<T>(workspace: Workspace, request: WriteRequest<T>): Promise<Guarded<T>> {
+  const seen = new Map<string, string | null>();
+  const plan = await request.plan(recordingView(workspace.storage, seen));
+  const changes = plan.changes.map((change): Change => {
+    if (change.op !== "write" && change.op !== "remove") return change;
+    const revision = seen.get(change.path);
+    return change.ifRevision !== undefined || revision === undefined ? change : { ...change, ifRevision: revision };
+  });
+  return { plan, changes };
+}
+
+function recordingView(storage: Storage, seen: Map<string, string | null>): View {
+  // The first read counts: a plan that reads twice must find both times what the commit will insist on.
+  const note = (path: string, entry: Entry | null): void => {
+    if (!seen.has(path)) seen.set(path, entry?.revision ?? null);
+  };
+  return {
+    async stat(path) {
+      const entry = await storage.stat(path);
+      // Directories change with each name in them: no write insists on one.
+      if (entry?.kind !== "dir") note(path, entry);
+      return entry;
+    },
+    list: (path) => storage.list(path),
+    async readFile(path, options) {
+      const file = await storage.readFile(path, options);
+      note(path, file?.entry ?? null);
+      return file;
+    },
+    async readText(path) {
+      const file = await readText(storage, path);
+      note(path, file?.entry ?? null);
+      return file?.text ?? null;
+    },
+  };
+}
+
+async function discardStaged(storage: Storage, changes: readonly Change[]): Promise<void> {
+  for (const change of changes) {
+    if (change.op === "write" && !(change.body instanceof Uint8Array)) await storage.discard(change.body);
+  }
+}

@@ -1,0 +1,92 @@
+import type { ReadableStorage, Storage } from "./storage.ts";
+
+/** Where a token came from, as `/status` tells. */
+export type TokenSource = "cli" | "env" | "file" | "generated";
+
+/** One workspace as configured (wire contract, 10.1). */
+export interface WorkspaceConfig {
+  /** `ws_` and 12 hex digits of the SHA-256 of the given absolute path. */
+  id: string;
+  name: string;
+  /** Absolute, lexically resolved, no trailing slash. */
+  path: string;
+  workspaceType: "local" | "remote";
+  baseUrl?: string;
+  directory?: string;
+  /** Engine access after all fallbacks; the parts that exist. */
+  opencode: { baseUrl?: string; directory?: string; username?: string; password?: string };
+}
+
+/** The checked, frozen settings (wire contract, section 2). All that handlers know of flags and variables. */
+export interface ServerConfig {
+  host: string;
+  port: number;
+  clientToken: string;
+  hostToken: string;
+  tokenSource: { client: TokenSource; host: TokenSource };
+  approval: { mode: "manual" | "auto"; timeoutMs: number };
+  workspaces: readonly WorkspaceConfig[];
+  /** Absolute paths; an empty list authorises nothing. */
+  authorizedRoots: readonly string[];
+  corsOrigins: readonly string[];
+  readOnly: boolean;
+  log: { format: "pretty" | "json"; requests: boolean; runId: string };
+  configPath: string;
+  tokenStorePath: string;
+  dataDir: string;
+  inbox: { enabled: boolean; maxBytes: number };
+  outbox: { enabled: boolean };
+  ui: { enabled: boolean };
+  sandbox: { enabled: boolean; backend: "none" | "docker" | "container" };
+  browser: { enabled: boolean; placement: string; mode: string };
+  /** Port of the OpenCode Router on 127.0.0.1; null when not configured. */
+  routerPort: number | null;
+  /** Names closed to viewers (glob patterns over the file name). */
+  protectedPaths: readonly string[];
+}
+
+/** Severity of a log record, in OpenTelemetry's numbers. */
+export type LogLevel = "INFO" | "WARN" | "ERROR";
+
+/** Writes log records; the adapter decides where and in which format. */
+export interface Log {
+  (level: LogLevel, body: string, attributes?: Readonly<Record<string, unknown>>): void;
+}
+
+/** A parent folder of a workspace, for skill discovery: its skill directories and whether it is a git root. */
+export interface Ancestor {
+  isGitRoot(): Promise<boolean>;
+  /** `.opencode/skills` and `.claude/skills` of that folder, in this order. */
+  skills: readonly ReadableStorage[];
+}
+
+/** A JSON file outside every workspace that the server owns, and the storage that holds just its directory. */
+export interface StoreFile {
+  storage: Storage;
+  /** Path of the file in that storage. */
+  path: string;
+}
+
+/** Everything that a runtime supplies to the handlers. Made by an adapter; nothing in it is module state. */
+export interface Host {
+  config: ServerConfig;
+  version: string;
+  /** The address really bound, once listening; port 0 in the settings becomes the real one. */
+  address(): { host: string; port: number };
+  /** The writable root of a workspace. Called once per workspace. */
+  storage(workspace: WorkspaceConfig): Storage;
+  /** Parent folders of a workspace, nearest first, up to the root of the file system. */
+  ancestors(workspace: WorkspaceConfig): readonly Ancestor[];
+  /** What the user keeps for all workspaces, read-only: `~/.config/opencode`, and the global skill directories in order of precedence. */
+  user: { opencode: ReadableStorage; skills: readonly ReadableStorage[] };
+  /** The data directory: audit logs and remembered state. */
+  data: Storage;
+  tokenStore: StoreFile;
+  /** server.json; its directory may not exist. `resolve` makes a path of that file absolute as the start-up does. */
+  settings: StoreFile & { resolve(path: string): string };
+  /** For requests to engine and router. */
+  fetch: typeof fetch;
+  /** The class answers are built with: on Node that of the HTTP adapter, several times faster than the native one. */
+  Response: typeof Response;
+  log: Log;
+}

@@ -1,0 +1,74 @@
+import { ApiError } from "./errors.ts";
+
+/** The parts of a request target: the path as sent (dot segments resolved), its segments as sent, and the query with its `?`. */
+export interface Target {
+  path: string;
+  segments: readonly string[];
+  search: string;
+}
+
+const dotSegment = /(^|\/)(\.|%2e){1,2}(\/|$)/i;
+
+/** Takes the target out of an absolute request URL without parsing what needs no parsing. */
+export function targetOf(url: string): Target {
+  const authority = url.indexOf("//");
+  let start = url.indexOf("/", authority + 2);
+  if (start < 0) start = url.length;
+  let end = url.indexOf("#", start);
+  if (end < 0) end = url.length;
+  let query = url.indexOf("?", start);
+  if (query < 0 || query > end) query = end;
+  let path = url.slice(start, query) || "/";
+  if (path.includes(".") || path.includes("%2")) {
+    if (dotSegment.test(path)) path = new URL(path, "http://localhost").pathname;
+  }
+  return { path, segments: path.slice(1).split("/"), search: url.slice(query, end) };
+}
+
+/** Percent-decodes one path segment; a malformed escape is the client's mistake (I15). */
+export function decodeSegment(segment: string): string {
+  if (!segment.includes("%")) return segment;
+  try {
+    return decodeURIComponent(segment);
+  } catch (cause) {
+    throw new ApiError(
+      "invalid_path",
+      "The path holds a malformed percent escape; write a literal % as %25.",
+      undefined,
+      { cause },
+    );
+  }
+}
+
+/**
+ * Normalises a workspace-relative path sent by a client (wire contract, section 9): blanks around it, leading
+ * slashes, one `./` and empty parts go; `.` and `..` parts, NUL and nothing at all are refused.
+ * The prefix `workspace/` is left to the caller, which knows whether a directory of that name exists (I41).
+ */
+export function normalizeRelativePath(input: string): string {
+  const trimmed = input.trim();
+  if (trimmed === "") throw new ApiError("invalid_path", "The path is empty; name a file below the workspace.");
+  if (trimmed.includes("\0")) throw new ApiError("invalid_path", "The path holds a NUL character.");
+  const parts = trimmed
+    .replaceAll("\\", "/")
+    .replace(/^\/+/, "")
+    .replace(/^\.\//, "")
+    .split("/")
+    .filter((part) => part !== "");
+  if (parts.length === 0) throw new ApiError("invalid_path", "The path names the root itself; name something below it.");
+  if (parts.some((part) => part === "." || part === "..")) {
+    throw new ApiError("invalid_path", `The path ${JSON.stringify(input)} holds "." or ".." parts; send it resolved.`);
+  }
+  return parts.join("/");
+}
+
+/** The absolute path, for people and the wire, of something below a root. */
+export function absolutePath(root: string, relative: string): string {
+  if (relative === "") return root;
+  return root.endsWith("/") ? root + relative : `${root}/${relative}`;
+}
+
+/** Whether `path` is `root` or lies below it, both absolute and resolved; `/root-evil` is not inside `/root`. */
+export function isInside(root: string, path: string): boolean {
+  return path === root || path.startsWith(root.endsWith("/") ? root : `${root}/`);
+}

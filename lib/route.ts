@@ -1,0 +1,118 @@
+import type { GenericSchema, InferOutput } from "valibot";
+import type { Caller } from "./auth.ts";
+import type { ErrorCode } from "./errors.ts";
+import type { Scope } from "./scopes.ts";
+import type { Services } from "./services.ts";
+import type { Workspace } from "./workspaces.ts";
+
+/**
+ * What a route answers: data, not a Response, so that one place builds every Response with the class and
+ * the common headers that the host wants. `json` is serialised, `jsonText` is JSON already.
+ */
+export type Reply = { status?: number; headers?: Record<string, string> } & (
+  | { json: unknown }
+  | { jsonText: string }
+  | { text: string }
+  | { bytes: Uint8Array }
+  | { stream: ReadableStream<Uint8Array> | null }
+  | { response: Response }
+);
+
+/** What a handler is given: the request already authenticated, located and validated. */
+export interface Context<Query = unknown, Body = unknown> {
+  readonly request: Request;
+  readonly services: Services;
+  /** Decoded path parameters. */
+  readonly params: Readonly<Record<string, string>>;
+  readonly query: Query;
+  /** The validated JSON body; undefined when the route declares none. */
+  readonly body: Body;
+  /** Who asks; on public routes a caller without rights. */
+  readonly caller: Caller;
+  /** The workspace that `:id` (or the mount) names; only on routes of a workspace. */
+  readonly workspace: Workspace;
+  /** The workspace of the `/w/:id` mount that the request came through, or null. */
+  readonly mount: Workspace | null;
+  /** Aborted when the caller goes away. */
+  readonly signal: AbortSignal;
+  /** Set when the caller sent `Prefer: respond-async`: told the id of the approval that is being waited for. */
+  readonly onApprovalAsked: ((approvalId: string) => void) | null;
+}
+
+/** Who may call: anybody, a bearer of a client or issued token, or a host. */
+export type Access = "public" | "client" | "host";
+
+/** A query or body schema. */
+export type Schema = GenericSchema<unknown, unknown>;
+type Output<S> = S extends Schema ? InferOutput<S> : undefined;
+
+/** A route as data. Routing, checking, error mapping, the API description and the access tests derive from it. */
+export interface Route {
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE" | "ALL";
+  /** Segments of `:name` match one segment; a last segment `*` matches the rest, also none. */
+  readonly path: string;
+  readonly access: Access;
+  /** Least scope of a client caller; hosts have owner. */
+  readonly scope: Scope;
+  /** Refused on a read-only server. */
+  readonly writes: boolean;
+  /** Offered below `/w/:id` as well. Routes below `/workspace/:id` always are. */
+  readonly mounted: boolean;
+  /** Checks the workspace before the scope, as the contract orders it for a few routes. */
+  readonly workspaceFirst: boolean;
+  readonly query: Schema | undefined;
+  readonly body: Schema | undefined;
+  /** Most bytes of a JSON body. */
+  readonly bodyLimit: number;
+  /** The schema of a 200 (or 201) JSON answer; undefined for bytes and pages. */
+  readonly answer: Schema | undefined;
+  /** Error codes beyond those that its access, scope and body imply. */
+  readonly errors: readonly ErrorCode[];
+  /** One line for people. */
+  readonly summary: string;
+  readonly handle: (context: Context<never, never>) => Reply | Promise<Reply>;
+}
+
+/** Most bytes of an ordinary JSON body (I81). */
+export const defaultBodyLimit: number = 1024 * 1024;
+
+/** What a route declares; the rest has the defaults of {@link route}. */
+export interface RouteDefinition<Q extends Schema | undefined, B extends Schema | undefined> {
+  method: Route["method"];
+  path: string;
+  access: Access;
+  scope?: Scope;
+  writes?: boolean;
+  mounted?: boolean;
+  workspaceFirst?: boolean;
+  query?: Q;
+  body?: B;
+  bodyLimit?: number;
+  answer?: Schema;
+  errors?: readonly ErrorCode[];
+  summary: string;
+  handle: (context: Context<Output<Q>, Output<B>>) => Reply | Promise<Reply>;
+}
+
+/** Makes a route: viewer scope, read-only, not mounted, 1 MiB of JSON unless it says otherwise. */
+export function route<const Q extends Schema | undefined = undefined, const B extends Schema | undefined = undefined>(
+  definition: RouteDefinition<Q, B>,
+): Route {
+  return {
+    method: definition.method,
+    path: definition.path,
+    access: definition.access,
+    scope: definition.scope ?? "viewer",
+    writes: definition.writes ?? false,
+    mounted: definition.mounted ?? false,
+    workspaceFirst: definition.workspaceFirst ?? false,
+    query: definition.query,
+    body: definition.body,
+    bodyLimit: definition.bodyLimit ?? defaultBodyLimit,
+    answer: definition.answer,
+    errors: definition.errors ?? [],
+    summary: definition.summary,
+    // The dispatcher validates query and body with these very schemas before it calls.
+    handle: definition.handle as Route["handle"],
+  };
+}

@@ -1,0 +1,60 @@
+import { ApprovalStore } from "./approvals.ts";
+import { AuditLog } from "./audit.ts";
+import { Authenticator } from "./auth.ts";
+import { Changes } from "./changes.ts";
+import { DeferredAnswers } from "./deferred.ts";
+import type { Host } from "./host.ts";
+import { TokenStore } from "./tokens.ts";
+import { WorkspaceRegistry } from "./workspaces.ts";
+
+/** Most approvals that may wait, per token and in all (I33). */
+const approvalCaps = { perToken: 64, total: 256 };
+
+/** Everything one `createHandler` call owns. */
+export interface Services {
+  readonly host: Host;
+  readonly tokens: TokenStore;
+  readonly authenticator: Authenticator;
+  readonly approvals: ApprovalStore;
+  readonly audit: AuditLog;
+  readonly workspaces: WorkspaceRegistry;
+  readonly changes: Changes;
+  readonly deferred: DeferredAnswers;
+  /** By `performance.now()`. */
+  readonly startedAt: number;
+}
+
+/** Opens the stores of a host; a damaged token store refuses with an `ApiError` that names file and position. */
+export async function openServices(host: Host): Promise<Services> {
+  await Promise.all([host.data.recover(), host.tokenStore.storage.recover()]);
+  const tokens = new TokenStore(host.tokenStore);
+  await tokens.load();
+  const workspaces = await WorkspaceRegistry.open(host);
+  const authenticator = new Authenticator(host.config.clientToken, host.config.hostToken, tokens);
+  const approvals = new ApprovalStore({ timeoutMs: host.config.approval.timeoutMs, ...approvalCaps });
+  const audit = new AuditLog(host.data);
+  const changes = new Changes({
+    mode: host.config.approval.mode,
+    approvals,
+    audit,
+    authenticator,
+    stillServed: (workspace) => workspaces.has(workspace),
+  });
+  return {
+    host,
+    tokens,
+    authenticator,
+    approvals,
+    audit,
+    workspaces,
+    changes,
+    deferred: new DeferredAnswers(),
+    startedAt: performance.now(),
+  };
+}
+
+/** Lets everything go that waits, then stops the watches. */
+export async function closeServices(services: Services): Promise<void> {
+  services.approvals.close();
+  await services.workspaces.close();
+}

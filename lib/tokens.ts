@@ -1,0 +1,169 @@
+import pLimit from "p-limit";
+import { ApiError } from "./errors.ts";
+import { sha256Hex } from "./hash.ts";
+import type { StoreFile } from "./host.ts";
+import { isScope, type Scope } from "./scopes.ts";
+import { StorageError } from "./storage.ts";
+
+/** An issued token as stored: never the token itself (wire contract, section 11). */
+export interface IssuedToken {
+  id: string;
+  /** Lowercase hex SHA-256 of the token. */
+  hash: string;
+  scope: Scope;
+  createdAt: number;
+  label?: string;
+}
+
+interface Loaded {
+  revision: string | null;
+  /** All rows of the file, also those that are no tokens: rewriting loses none of them. */
+  rows: readonly unknown[];
+  tokens: readonly IssuedToken[];
+  byHash: ReadonlyMap<string, IssuedToken>;
+}
+
+/** How long the file is trusted before its revision is looked at again: other processes may edit it (I22). */
+const trustMs = 100;
+const longestStore = 16 * 1024 * 1024;
+
+/** The issued tokens: one JSON file, serialised and atomic, durable before any answer, and never overwritten when damaged. */
+export class TokenStore {
+  readonly #file: StoreFile;
+  readonly #lock = pLimit(1);
+  #loaded: Loaded = { revision: null, rows: [], tokens: [], byHash: new Map() };
+  #checkedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(file: StoreFile) {
+    this.#file = file;
+  }
+
+  /** Reads the store; a damaged one is an `ApiError` `token_store_damaged` that names file and position. */
+  async load(): Promise<void> {
+    this.#loaded = await this.#read();
+    this.#checkedAt = performance.now();
+  }
+
+  /** The token with this hash, or undefined. */
+  async find(hash: string): Promise<IssuedToken | undefined> {
+    await this.#refresh();
+    return this.#loaded.byHash.get(hash);
+  }
+
+  /** All tokens, newest first. */
+  async list(): Promise<readonly IssuedToken[]> {
+    await this.#refresh();
+    return this.#loaded.tokens;
+  }
+
+  /** Makes a token; the plain text is returned here and nowhere else. */
+  async create(scope: Scope, label: string | undefined): Promise<{ token: string; issued: IssuedToken }> {
+    const token = `owt_${crypto.randomUUID().replaceAll("-", "")}`;
+    const issued: IssuedToken = {
+      id: crypto.randomUUID(),
+      hash: sha256Hex(token),
+      scope,
+      createdAt: Date.now(),
+      ...(label === undefined ? {} : { label }),
+    };
+    await this.#change((rows) => [issued, ...rows]);
+    return { token, issued };
+  }
+
+  /** Revokes a token; the one it was, or null when there is none of this id. */
+  async revoke(id: string): Promise<IssuedToken | null> {
+    let revoked: IssuedToken | null = null;
+    await this.#change((rows) => {
+      revoked = this.#loaded.tokens.find((token) => token.id === id) ?? null;
+      return revoked === null ? null : rows.filter((row) => toToken(row)?.id !== id);
+    });
+    return revoked;
+  }
+
+  async #refresh(): Promise<void> {
+    if (performance.now() - this.#checkedAt < trustMs) return;
+    await this.#lock(() => this.#reloadIfChanged());
+  }
+
+  async #reloadIfChanged(): Promise<void> {
+    if (performance.now() - this.#checkedAt < trustMs) return;
+    const entry = await this.#file.storage.stat(this.#file.path);
+    if ((entry?.revision ?? null) !== this.#loaded.revision) this.#loaded = await this.#read();
+    this.#checkedAt = performance.now();
+  }
+
+  /** Applies a change to the rows as they are on disk now; null leaves them. Another process that was faster is read again. */
+  #change(edit: (rows: readonly unknown[]) => readonly unknown[] | null): Promise<void> {
+    return this.#lock(async () => {
+      for (let attempt = 0; ; attempt += 1) {
+        await this.load();
+        const rows = edit(this.#loaded.rows);
+        if (rows === null) return;
+        const text = `${JSON.stringify({ schemaVersion: 1, updatedAt: Date.now(), tokens: rows }, null, 2)}\n`;
+        try {
+          const [entry] = await this.#file.storage.commit([
+            {
+              op: "write",
+              path: this.#file.path,
+              body: new TextEncoder().encode(text),
+              ifRevision: this.#loaded.revision,
+            },
+          ]);
+          this.#loaded = index(entry?.revision ?? null, rows);
+          return;
+        } catch (error) {
+          if (!(error instanceof StorageError && error.code === "conflict") || attempt >= 20) throw error;
+        }
+      }
+    });
+  }
+
+  async #read(): Promise<Loaded> {
+    const file = await this.#file.storage.readFile(this.#file.path, { maxBytes: longestStore });
+    if (!file) return index(null, []);
+    return index(file.entry.revision, parseRows(this.#file, file.bytes));
+  }
+}
+
+function parseRows(file: StoreFile, bytes: Uint8Array): unknown[] {
+  const where = `${file.storage.location}/${file.path}`;
+  let value: unknown;
+  try {
+    value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new ApiError(
+      "token_store_damaged",
+      `The token store ${where} is damaged: ${reason}. Repair it, or move it away to start without issued tokens; nothing was overwritten.`,
+      { path: where, error: reason },
+      { cause },
+    );
+  }
+  const rows = value !== null && typeof value === "object" && "tokens" in value ? value.tokens : undefined;
+  if (!Array.isArray(rows)) {
+    throw new ApiError(
+      "token_store_damaged",
+      `The token store ${where} holds no list "tokens"; nothing was overwritten.`,
+      { path: where },
+    );
+  }
+  return rows;
+}
+
+function index(revision: string | null, rows: readonly unknown[]): Loaded {
+  const tokens = rows.map(toToken).filter((token) => token !== null);
+  return { revision, rows, tokens, byHash: new Map(tokens.map((token) => [token.hash, token])) };
+}
+
+function toToken(row: unknown): IssuedToken | null {
+  if (row === null || typeof row !== "object") return null;
+  const { id, hash, scope, createdAt, label } = row as Record<string, unknown>;
+  if (typeof id !== "string" || id === "" || typeof hash !== "string" || hash === "" || !isScope(scope)) return null;
+  return {
+    id,
+    hash: hash.toLowerCase(),
+    scope,
+    createdAt: typeof createdAt === "number" ? createdAt : Date.now(),
+    ...(typeof label === "string" && label !== "" ? { label } : {}),
+  };
+}

@@ -1,0 +1,185 @@
+import { parse } from "jsonc-parser";
+import { Feed, type Numbered } from "./feed.ts";
+import { readText, type ReadableStorage } from "./storage.ts";
+
+/** What of the agent's state changed. */
+export type EventReason = "plugins" | "skills" | "mcp" | "config" | "agents" | "commands";
+
+/** A change of the agent's state in a workspace, whoever made it (I98). */
+export interface WorkspaceEvent extends Numbered {
+  id: string;
+  workspaceId: string;
+  reason: EventReason;
+  /** The files that changed, relative to the workspace. */
+  paths: string[];
+  /** When it was noticed, milliseconds since the epoch. */
+  timestamp: number;
+}
+
+/** How many events are kept for readers that fall behind. */
+const keptEvents = 500;
+
+const places: readonly (readonly [RegExp, EventReason])[] = [
+  [/^\.opencode\/skills?(\/|$)/, "skills"],
+  [/^\.claude\/skills(\/|$)/, "skills"],
+  [/^\.opencode\/commands?(\/|$)/, "commands"],
+  [/^\.opencode\/agents?(\/|$)/, "agents"],
+  [/^\.opencode\/plugins?(\/|$)/, "plugins"],
+  [/^\.opencode\/openwork\.json$/, "config"],
+];
+const configFiles = ["opencode.jsonc", "opencode.json"] as const;
+
+/**
+ * Turns changed paths into events about the agent's state. Both our own commits and the watch report
+ * here, so a change may be reported twice: an event is raised only when the revision is news.
+ */
+export class WorkspaceEvents {
+  readonly #workspaceId: string;
+  readonly #storage: ReadableStorage;
+  readonly #feed = new Feed<WorkspaceEvent>(keptEvents);
+  readonly #known = new Map<string, string | null>();
+  #config: Record<string, string> = {};
+  #queue: Promise<void> = Promise.resolve();
+
+  constructor(workspaceId: string, storage: ReadableStorage) {
+    this.#workspaceId = workspaceId;
+    this.#storage = storage;
+  }
+
+  /** The feed that readers follow. */
+  get feed(): Feed<WorkspaceEvent> {
+    return this.#feed;
+  }
+
+  /** Takes note of what is there, so that only later changes are news. */
+  begin(): Promise<void> {
+    return this.#enqueue(async () => {
+      for (const path of await this.#interesting()) this.#known.set(path, await this.#revision(path));
+      this.#config = await this.#readConfig();
+    });
+  }
+
+  /** Looks at paths that may have changed and raises events for those that did. */
+  notice(paths: readonly string[]): void {
+    const relevant = paths.filter((path) => isConfigFile(path) || reasonOf(path) !== null || isAbovePlaces(path));
+    if (relevant.length > 0) void this.#enqueue(() => this.#look(relevant));
+  }
+
+  /** Looks at everything: the watch missed something. */
+  noticeAll(): void {
+    void this.#enqueue(async () => this.#look([...(await this.#interesting()), ...this.#known.keys()]));
+  }
+
+  /** Lets waiting readers go. */
+  close(): void {
+    this.#feed.close();
+  }
+
+  #enqueue(work: () => Promise<void>): Promise<void> {
+    // A storage that fails here is met again, and reported, by the request that reads it.
+    this.#queue = this.#queue.then(work).catch(() => undefined);
+    return this.#queue;
+  }
+
+  async #look(paths: readonly string[]): Promise<void> {
+    const changed = new Map<EventReason, Set<string>>();
+    const add = (reason: EventReason, path: string): void => {
+      const set = changed.get(reason) ?? new Set();
+      changed.set(reason, set.add(path));
+    };
+    let configPath: string | null = null;
+    for (const path of await this.#expand(paths)) {
+      const revision = await this.#revision(path);
+      if (revision === (this.#known.get(path) ?? null)) continue;
+      if (revision === null) this.#known.delete(path);
+      else this.#known.set(path, revision);
+      const reason = reasonOf(path);
+      if (isConfigFile(path)) configPath = path;
+      else if (reason !== null) add(reason, path);
+    }
+    if (configPath !== null) for (const reason of await this.#configReasons()) add(reason, configPath);
+    for (const [reason, files] of changed) this.#publish(reason, [...files].toSorted());
+  }
+
+  /** Directories stand for the files below them, those there now and those known from before. */
+  async #expand(paths: readonly string[]): Promise<Set<string>> {
+    const files = new Set<string>();
+    for (const path of paths) {
+      const entry = await this.#storage.stat(path).catch(() => null);
+      if (entry?.kind === "dir") for (const file of await this.#filesBelow(path)) files.add(file);
+      else files.add(path);
+      for (const known of this.#known.keys()) if (known.startsWith(`${path}/`)) files.add(known);
+    }
+    return files;
+  }
+
+  async #interesting(): Promise<string[]> {
+    return [...configFiles, ...(await this.#filesBelow(".opencode")), ...(await this.#filesBelow(".claude/skills"))];
+  }
+
+  async #filesBelow(path: string): Promise<string[]> {
+    const files: string[] = [];
+    // The engine installs packages below .opencode; they are no state of the agent.
+    const skip = (dir: string): boolean => dir.endsWith("/node_modules");
+    for await (const batch of this.#storage.walk(path, { skip })) {
+      for (const entry of batch) if (entry.kind === "file" && reasonOf(entry.path) !== null) files.push(entry.path);
+    }
+    return files;
+  }
+
+  async #revision(path: string): Promise<string | null> {
+    const entry = await this.#storage.stat(path).catch(() => null);
+    return entry?.kind === "file" ? entry.revision : null;
+  }
+
+  async #configReasons(): Promise<Set<EventReason>> {
+    const before = this.#config;
+    this.#config = await this.#readConfig();
+    const reasons = new Set<EventReason>();
+    for (const key of new Set([...Object.keys(before), ...Object.keys(this.#config)])) {
+      if (before[key] !== this.#config[key]) reasons.add(keyReason(key));
+    }
+    return reasons;
+  }
+
+  async #readConfig(): Promise<Record<string, string>> {
+    for (const path of configFiles) {
+      const file = await readText(this.#storage, path).catch(() => null);
+      if (!file) continue;
+      const value: unknown = parse(file.text, [], { allowTrailingComma: true });
+      if (value === null || typeof value !== "object") return { "": file.entry.revision };
+      return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, JSON.stringify(part)]));
+    }
+    return {};
+  }
+
+  #publish(reason: EventReason, paths: string[]): void {
+    this.#feed.publish((seq) => ({
+      id: crypto.randomUUID(),
+      seq,
+      workspaceId: this.#workspaceId,
+      reason,
+      paths,
+      timestamp: Date.now(),
+    }));
+  }
+}
+
+function keyReason(key: string): EventReason {
+  if (key === "plugin") return "plugins";
+  if (key === "mcp") return "mcp";
+  if (key === "agent") return "agents";
+  return key === "command" ? "commands" : "config";
+}
+
+function reasonOf(path: string): EventReason | null {
+  return places.find(([place]) => place.test(path))?.[1] ?? null;
+}
+
+function isConfigFile(path: string): boolean {
+  return path === configFiles[0] || path === configFiles[1];
+}
+
+function isAbovePlaces(path: string): boolean {
+  return path === ".opencode" || path === ".claude";
+}

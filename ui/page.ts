@@ -1,0 +1,59 @@
+/** The built-in page: status of the server and the writes that wait for the host. */
+export const page: string = `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>OpenWork Server</title>
+<link rel="icon" href="/ui/assets/openwork-mark.svg">
+<link rel="stylesheet" href="/ui/assets/toy.css">
+<script type="module" src="/ui/assets/toy.js"></script>
+</head>
+<body>
+<header>
+  <img src="/ui/assets/openwork-mark.svg" alt="" width="28" height="28">
+  <h1>OpenWork Server</h1>
+  <p id="connection" role="status">connecting…</p>
+</header>
+<noscript><p class="notice">This page needs JavaScript. Everything it shows is at <code>/status</code> and <code>/approvals</code>.</p></noscript>
+<main>
+  <section id="sign-in" hidden>
+    <h2>Sign in</h2>
+    <p>Paste the <strong>host token</strong> that the server printed at its start, or a token of scope <em>owner</em>: only a host may answer approvals. Other tokens show the status alone.</p>
+    <form id="sign-in-form">
+      <label for="token">Token</label>
+      <input id="token" type="password" autocomplete="off" spellcheck="false" required>
+      <button type="submit">Sign in</button>
+    </form>
+    <p id="sign-in-error" class="error" role="alert" hidden></p>
+  </section>
+  <section id="approvals" hidden>
+    <h2>Waiting for you <span id="count" class="count">0</span></h2>
+    <p id="nothing">Nothing waits. A write shows up here with its diff the moment a client sends it.</p>
+    <p id="not-host" class="notice" hidden>This token may look, not decide: sign in with the host token or an owner token to answer.</p>
+    <p id="auto" class="notice" hidden>This server allows every write by itself (approval mode <code>auto</code>); nothing will wait here.</p>
+    <ol id="list"></ol>
+  </section>
+  <section id="status" hidden>
+    <h2>Status</h2>
+    <dl id="facts"></dl>
+    <button type="button" id="sign-out" class="quiet">Forget the token</button>
+  </section>
+</main>
+<template id="approval">
+  <li class="approval">
+    <h3></h3>
+    <p class="by"></p>
+    <ul class="paths"></ul>
+    <pre class="diff" tabindex="0" aria-label="What will change"></pre>
+    <p class="answer">
+      <button type="button" class="allow">Allow</button>
+      <button type="button" class="deny">Deny</button>
+      <span class="left"></span>
+      <span class="error" role="alert"></span>
+    </p>
+  </li>
+</template>
+</body>
+</html>
+`;

@@ -1,0 +1,13 @@
+import { defineConfig } from "vitest/config";
+
+// Real servers, engines and disks take seconds on a small machine: generous limits, and few workers at once.
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    exclude: ["**/node_modules/**"],
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    maxWorkers: 2,
+    pool: "forks",
+  },
+});
