@@ -1,4 +1,4 @@
-import { anonymous, type Caller } from "../lib/auth.ts";
+import type { Caller } from "../lib/auth.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { decodeSegment, targetOf, type Target } from "../lib/paths.ts";
@@ -14,6 +14,7 @@ import { RouteTable, type Match } from "./router.ts";
 
 /** What one request is known to be, for its log line; filled in as it is found out. */
 interface Trace {
+  /** The class of the endpoint. */
   auth: "none" | "client" | "host";
   error?: string;
   service?: string;
@@ -96,7 +97,8 @@ export class Dispatcher {
 
   async #run(request: Request, located: Located, trace: Trace): Promise<Reply> {
     const route = pickMethod(located.match, request.method);
-    const caller = await this.#authenticate(request, route, trace);
+    if (route.access !== "public") trace.auth = route.access;
+    const caller = await this.#services.authenticator.authenticate(request.headers, route.access);
     if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError("read_only", "This server is read-only; start it without --read-only to change anything.");
     }
@@ -126,13 +128,6 @@ export class Dispatcher {
       return runDeferred(context, run, (error) => this.#errorReply(error, { auth: trace.auth }));
     }
     return run(context);
-  }
-
-  async #authenticate(request: Request, route: Route, trace: Trace): Promise<Caller> {
-    if (route.access === "public") return anonymous;
-    const caller = await this.#services.authenticator.authenticate(request.headers, route.access);
-    trace.auth = caller.actor.type === "host" ? "host" : "client";
-    return caller;
   }
 
   #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {

@@ -8,6 +8,10 @@ import { Dispatcher } from "./dispatch.ts";
 import { routes as events } from "./events.ts";
 import { routes as skills } from "./skills.ts";
 import { routes as commands } from "./commands.ts";
+import { routes as config } from "./config.ts";
+import { routes as mcp } from "./mcp.ts";
+import { routes as plugins } from "./plugins.ts";
+import { routes as portability } from "./portability.ts";
 import { routes as server } from "./server.ts";
 import { routes as tokens } from "./tokens.ts";
 import { routes as ui } from "./ui.ts";
@@ -21,8 +25,12 @@ export const routes: readonly Route[] = [
   ...approvals,
   ...deferred,
   ...events,
+  ...config,
+  ...mcp,
+  ...plugins,
   ...skills,
   ...commands,
+  ...portability,
   ...audit,
   ...ui,
 ];

@@ -37,7 +37,7 @@ interface SkillListing {
 }
 
 /** How many parent folders discovery looks into for a workspace (I16). */
-async function climbOf(workspace: Workspace): Promise<number> {
+export async function climbOf(workspace: Workspace): Promise<number> {
   const climb = await workspace.cache.get("skills:climb", async (view) =>
     (await holdsGit(view.files)) ? null : new Climb(workspace.ancestors),
   );

@@ -19,6 +19,8 @@ export interface View extends Pick<ReadableStorage, "stat" | "list" | "readFile"
 export interface Plan<T> {
   /** In workspace paths. Writes to paths that the plan read are guarded by the revision it saw. None: nothing to change, still asked and audited. */
   changes: readonly Change[];
+  /** What is done elsewhere (at the engine) once it is allowed; when it fails, nothing is recorded as done. */
+  effect?(): Promise<void>;
   /** The answer once committed; entries are those of `changes`, in order. */
   answer(entries: readonly (Entry | null)[]): T | Promise<T>;
 }
@@ -143,6 +145,7 @@ export class Changes {
       try {
         const entries = guarded.changes.length === 0 ? [] : await storage.commit(guarded.changes);
         workspace.announce(guarded.changes);
+        await guarded.plan.effect?.();
         await this.#options.audit.record(workspace.id, records(context, request, verdict, {}));
         return await guarded.plan.answer(entries);
       } catch (error) {

@@ -53,6 +53,7 @@ export function isSecretName(name: string): boolean {
 /** Everything between `://` and `@`: user, password or a token alone. */
 const urlCredentials: RegExp = /(https?)?:\/\/([^\s/?#]*)@/gi;
 const queryParameter: RegExp = /([?&;#])([\w.~%[\]-]{1,64})=([^&;#\s"']*)/g;
+const quotedAssignment: RegExp = /(?<![\w.-])([A-Za-z_][\w.-]{0,100})=(?:"[^"]+"|'[^']+')/g;
 /** With a digit in it: prose about bearer authentication stays. */
 const bearer: RegExp = /\b(bearer)\s{1,4}(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}/gi;
 const secretHeader: RegExp = /\b((?:proxy-)?authorization|(?:x-)?api-key|x-[\w-]{0,40}(?:token|key|secret)|cookie)(\s{0,4}:\s{0,4})\S.*/gi;
@@ -70,6 +71,7 @@ export function cleanText(text: string): string {
     .replace(queryParameter, (whole, mark: string, name: string, value: string) =>
       value !== "" && isSecretName(decodeName(name)) ? `${mark}${name}=${mask}` : whole,
     )
+    .replace(quotedAssignment, (whole, name: string) => (isSecretName(name) ? `${name}=${mask}` : whole))
     .replace(secretHeader, `$1$2${mask}`)
     .replace(bearer, `$1 ${mask}`)
     .replace(tokenShape, mask);

@@ -200,7 +200,8 @@ export class DiskTree {
     const probe = (depth: number) =>
       this.#find(parts.slice(0, depth).join("/"), (found, fd) => {
         const name = parts[depth];
-        const child = name === undefined ? null : this.fs.lstatSync(this.#childPath(found.rel, fd, name));
+        const within = name !== undefined && found.stats.isDirectory();
+        const child = within ? this.fs.lstatSync(this.#childPath(found.rel, fd, name)) : null;
         return { depth, found, child };
       });
     let best = probe(max);

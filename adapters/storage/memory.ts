@@ -49,8 +49,9 @@ function entryOf(path: string, node: Node): Entry {
 
 /** Directories and files, with a version counter that names every content once. */
 class MemoryTree {
-  root: DirNode;
+  readonly root: DirNode;
   #version = 0;
+  #undo: (() => void)[] = [];
 
   constructor() {
     this.root = { kind: "dir", children: new Map(), mtimeMs: Date.now(), version: 0 };
@@ -73,8 +74,7 @@ class MemoryTree {
       let child = dir.children.get(part);
       if (child === undefined) {
         child = { kind: "dir", children: new Map(), ...this.#stamp() };
-        dir.children.set(part, child);
-        Object.assign(dir, this.#stamp());
+        this.#set(dir, part, child);
       }
       if (child.kind !== "dir") {
         if (i === parts.length - 1 && parts.join("/") === path) {
@@ -96,15 +96,35 @@ class MemoryTree {
   }
 
   attach(parts: readonly string[], node: Node, path: string): void {
-    const dir = this.makeDir(parts.slice(0, -1), path);
-    dir.children.set(parts.at(-1) ?? "", node);
-    Object.assign(dir, this.#stamp());
+    this.#set(this.makeDir(parts.slice(0, -1), path), parts.at(-1) ?? "", node);
   }
 
   detach(parts: readonly string[]): void {
     const dir = this.find(parts.slice(0, -1));
-    if (dir?.kind !== "dir") return;
-    dir.children.delete(parts.at(-1) ?? "");
+    if (dir?.kind === "dir") this.#set(dir, parts.at(-1) ?? "", null);
+  }
+
+  /** Starts a commit: from here on everything can be taken back. */
+  begin(): void {
+    this.#undo = [];
+  }
+
+  /** Takes back everything since `begin`. */
+  rollback(): void {
+    for (const undo of this.#undo.toReversed()) undo();
+    this.#undo = [];
+  }
+
+  #set(dir: DirNode, name: string, node: Node | null): void {
+    const before = dir.children.get(name);
+    const { mtimeMs, version } = dir;
+    this.#undo.push(() => {
+      if (before === undefined) dir.children.delete(name);
+      else dir.children.set(name, before);
+      Object.assign(dir, { mtimeMs, version });
+    });
+    if (node === null) dir.children.delete(name);
+    else dir.children.set(name, node);
     Object.assign(dir, this.#stamp());
   }
 
@@ -112,17 +132,6 @@ class MemoryTree {
     this.#version += 1;
     return { mtimeMs: Date.now(), version: this.#version };
   }
-
-  /** A copy that can be put back: files are never changed in place, so only directories are copied. */
-  snapshot(): DirNode {
-    return copyDir(this.root);
-  }
-}
-
-function copyDir(dir: DirNode): DirNode {
-  const children = new Map<string, Node>();
-  for (const [name, node] of dir.children) children.set(name, node.kind === "dir" ? copyDir(node) : node);
-  return { ...dir, children };
 }
 
 class Memory implements Storage {
@@ -234,15 +243,16 @@ class Memory implements Storage {
 
   async commit(changes: readonly Change[]): Promise<(Entry | null)[]> {
     checkPaths(changes);
-    const before = this.#tree.snapshot();
+    this.#tree.begin();
     const touched: string[] = [];
     try {
       for (const change of changes) this.#check(change);
       for (const change of changes) this.#apply(change, touched);
     } catch (error) {
-      this.#tree.root = before;
+      this.#tree.rollback();
       throw error;
     }
+    this.#tree.begin();
     for (const change of changes) {
       if (change.op === "write" && !(change.body instanceof Uint8Array)) this.#staged.delete(change.body.id);
     }
@@ -329,15 +339,32 @@ class Memory implements Storage {
     body: ReadableStream<Uint8Array>,
     options: { maxBytes?: number; signal?: AbortSignal } = {},
   ): Promise<Staged> {
-    if (this.#tree.find(storagePathParts(path))?.kind === "dir") {
-      await body.cancel();
-      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+    try {
+      this.#mustBeFile(path);
+    } catch (error) {
+      await body.cancel(error);
+      throw error;
     }
     const bytes = await collect(path, body, options);
     this.#nextStaged += 1;
     const staged = { id: `staged-${this.#nextStaged}`, size: bytes.length };
     this.#staged.set(staged.id, bytes);
     return staged;
+  }
+
+  /** Refuses what could not become a file. */
+  #mustBeFile(path: string): void {
+    const parts = storagePathParts(path);
+    if (this.#tree.find(parts)?.kind === "dir") {
+      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+    }
+    if (parts.some((_, i) => i > 0 && this.#tree.find(parts.slice(0, i))?.kind === "file")) {
+      throw new StorageError(
+        "not_a_directory",
+        `${quote(path)} goes through something that is not a directory.`,
+        { path },
+      );
+    }
   }
 
   async discard(staged: Staged): Promise<void> {
@@ -357,6 +384,7 @@ class Memory implements Storage {
     bytes.set(old);
     bytes.set(added, old.length);
     this.#tree.put(parts, bytes, path);
+    this.#tree.begin();
     this.#announce([path]);
   }
 

@@ -58,10 +58,10 @@ export interface MemoryHost extends Host {
 /** Makes a host whose every storage is in memory; `overrides` replace parts of it. */
 export function memoryHost(config: ServerConfig = configOf(), overrides: Partial<Host> = {}): MemoryHost {
   const storages = new Map(
-    config.workspaces.map((workspace) => [workspace.id, createMemoryStorage({ location: workspace.path })]),
+    config.workspaces.map((workspace) => [workspace.id, createMemoryStorage({ name: workspace.name })]),
   );
   const logged: MemoryHost["logged"] = [];
-  const settings = createMemoryStorage({ location: "/config" });
+  const settings = createMemoryStorage({ name: "config" });
   return {
     config,
     version: "0.0.0-test",
@@ -72,8 +72,8 @@ export function memoryHost(config: ServerConfig = configOf(), overrides: Partial
       return storage;
     },
     ancestors: () => [],
-    user: { opencode: createMemoryStorage({ location: "/home/.config/opencode" }), skills: [] },
-    data: createMemoryStorage({ location: "/data" }),
+    user: { opencode: createMemoryStorage({ name: "user-opencode" }), skills: [] },
+    data: createMemoryStorage({ name: "data" }),
     tokenStore: { storage: settings, path: "tokens.json" },
     settings: {
       storage: settings,
