@@ -209,7 +209,8 @@ const importRoute = route({
       );
     }
     const input = importInput(body);
-    const merges = input.skills.length + input.commands.length + input.files.length === 0 && !replacesConfig(input);
+    const merges =
+      input.skills.length + input.commands.length + input.files.length === 0 && !replacesConfig(input);
     const json = await services.changes.run(context, {
       action: "config.import",
       summary: importSummary(input),

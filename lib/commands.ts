@@ -96,7 +96,10 @@ export interface CommandInput {
 export function composeCommand(input: CommandInput): { name: string; text: string } {
   const template = (input.template || "").trim();
   if (template === "") {
-    throw new ApiError("invalid_command_template", "The command has no template; send the text of its prompt.");
+    throw new ApiError(
+      "invalid_command_template",
+      "The command has no template; send the text of its prompt.",
+    );
   }
   const name = commandName(input.name);
   const head = frontmatterBlock({
@@ -139,9 +142,12 @@ async function markdownFiles(
 ): Promise<string[]> {
   try {
     const entries = (await files.list(directory)) ?? [];
-    return entries.filter((entry) => entry.kind === "file" && entry.path.endsWith(".md")).map((entry) => entry.path);
+    return entries
+      .filter((entry) => entry.kind === "file" && entry.path.endsWith(".md"))
+      .map((entry) => entry.path);
   } catch (error) {
-    if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside")) return [];
+    if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside"))
+      return [];
     problems.push(problemOf(absolutePath(location, directory), error));
     return [];
   }

@@ -84,7 +84,8 @@ export async function exportFiles(options: ExportOptions): Promise<ExportedFiles
   const found = await discoverSkills(options.places);
   const list = await discoverCommands(storage, workspaceCommands, location, "workspace");
   const collector = new Collector(options, [...found.problems, ...list.problems]);
-  for (const skill of found.skills) collector.claim(skill.place.own ? skill.directory : null, skill.text);
+  for (const skill of found.skills)
+    collector.claim(skill.place.distance === 0 ? skill.directory : null, skill.text);
   for (const command of list.commands) collector.claimFile(command.path, command.text);
   const skills: ExportedSkill[] = [];
   for (const skill of found.skills) skills.push(await collector.skill(skill));
@@ -135,7 +136,8 @@ class Collector {
   async skill({ item, place, directory, text }: FoundSkill): Promise<ExportedSkill> {
     const { name, description } = item;
     // A skill of a parent folder comes to lie where a client would have created it.
-    const path = place.own ? directory : newSkillDirectory(name);
+    const own = place.distance === 0;
+    const path = own ? directory : newSkillDirectory(name);
     const files: PortableFile[] = [];
     for (const entry of await entriesBelow(place.storage, directory)) {
       const relative = entry.path.slice(directory.length + 1);
@@ -143,7 +145,7 @@ class Collector {
       const content = await this.#read(place.storage, place.location, entry);
       if (content !== null) files.push({ path: relative, contentBase64: content });
     }
-    if (!place.own) this.#directories.add(path);
+    if (!own) this.#directories.add(path);
     return { name, description, content: text, path, ...(files.length > 0 ? { files } : {}) };
   }
 

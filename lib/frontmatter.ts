@@ -114,7 +114,13 @@ function parseYaml(yaml: string): { document: Document; map: YAMLMap } {
 function documentOf(yaml: string): Document {
   try {
     // Checking for equal keys in the library compares each with each; `fieldsOf` does it in one pass.
-    return parseDocument(yaml, { schema: "core", merge: false, uniqueKeys: false, prettyErrors: false, logLevel: "error" });
+    return parseDocument(yaml, {
+      schema: "core",
+      merge: false,
+      uniqueKeys: false,
+      prettyErrors: false,
+      logLevel: "error",
+    });
   } catch (error) {
     // The library's parser recurses before it counts.
     if (error instanceof RangeError) throw broken("The front matter is nested too deep.");
@@ -129,9 +135,11 @@ function fieldsOf(document: Document): Fields {
     const name = isScalar(key) ? String(key.value) : null;
     if (name === null) continue;
     if (fields.has(name)) throw broken(`The front matter has the key ${JSON.stringify(name)} twice.`);
-    if (isAlias(value) && ++aliases > maxAliases) throw broken(`The front matter has over ${maxAliases} aliases.`);
+    if (isAlias(value) && ++aliases > maxAliases)
+      throw broken(`The front matter has over ${maxAliases} aliases.`);
     const node = isAlias(value) ? value.resolve(document) : value;
-    if (node === undefined) throw broken(`The front matter has an alias to nothing under ${JSON.stringify(name)}.`);
+    if (node === undefined)
+      throw broken(`The front matter has an alias to nothing under ${JSON.stringify(name)}.`);
     fields.set(name, isScalar(node) ? node.value : undefined);
   }
   return fields;
@@ -142,7 +150,9 @@ function textOf(document: Document): string {
     return document.toString({ lineWidth });
   } catch (error) {
     // An alias to nothing deeper down shows itself here.
-    throw broken(`The front matter cannot be written: ${error instanceof Error ? error.message : "it is not valid"}`);
+    throw broken(
+      `The front matter cannot be written: ${error instanceof Error ? error.message : "it is not valid"}`,
+    );
   }
 }
 

@@ -84,7 +84,9 @@ class Importer {
   }
 
   async #skill(skill: ImportedSkill, own: SkillList | null, field: string): Promise<void> {
-    const { directory, text } = skill.path ? exactSkill(skill, skill.path, field) : await this.#newSkill(skill, own);
+    const { directory, text } = skill.path
+      ? exactSkill(skill, skill.path, field)
+      : await this.#newSkill(skill, own);
     this.#writes.add(`${directory}/${skillFile}`, markdownBytes(text), field);
     this.files(skill.files ?? [], `${field}.files`, `${directory}/`);
   }
@@ -112,7 +114,10 @@ class Importer {
     this.#writes.add(path, markdownBytes(text), field);
   }
 
-  async #newCommand(command: ImportedCommand, own: CommandList | null): Promise<{ path: string; text: string }> {
+  async #newCommand(
+    command: ImportedCommand,
+    own: CommandList | null,
+  ): Promise<{ path: string; text: string }> {
     const { name, text } = composeCommand(command.content ? splitCommand(command, command.content) : command);
     const lives = own ? await filesOfCommand(this.#view, own, name) : [];
     return { path: lives[0] ?? commandFile(name), text };
@@ -166,13 +171,22 @@ function exactSkill(skill: ImportedSkill, path: string, field: string): { direct
   const below = root === undefined ? [] : path.slice(root.length + 1).split("/");
   const name = below.at(-1);
   if (name === undefined || below.length > 2) {
-    throw invalid(`${field}.path`, `a skill lies in ${workspaceSkillRoots.join(" or ")}, or in a directory there`);
+    throw invalid(
+      `${field}.path`,
+      `a skill lies in ${workspaceSkillRoots.join(" or ")}, or in a directory there`,
+    );
   }
   if (skill.name && skill.name.trim() !== name) {
-    throw new ApiError("invalid_skill_name", `body.${field}: the name must be that of its directory, ${name}.`);
+    throw new ApiError(
+      "invalid_skill_name",
+      `body.${field}: the name must be that of its directory, ${name}.`,
+    );
   }
   if (!skill.content) {
-    throw new ApiError("invalid_skill_content", `body.${field}: the skill has no content; send the text of SKILL.md.`);
+    throw new ApiError(
+      "invalid_skill_content",
+      `body.${field}: the skill has no content; send the text of SKILL.md.`,
+    );
   }
   checkSkillText(name, skill.content);
   return { directory: path, text: skill.content };
@@ -187,7 +201,10 @@ function exactCommand(command: ImportedCommand, path: string, field: string): { 
   const text = command.content || "";
   const item = readCommand(fileName, text, "workspace");
   if (!item || (command.name && command.name.trim() !== item.name)) {
-    throw new ApiError("invalid_command_name", `body.${field}: the content must say the name of the command.`);
+    throw new ApiError(
+      "invalid_command_name",
+      `body.${field}: the content must say the name of the command.`,
+    );
   }
   return { path, text };
 }

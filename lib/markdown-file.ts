@@ -28,8 +28,12 @@ export function markdownBytes(text: string): Uint8Array {
   }
   const bytes = new TextEncoder().encode(text);
   if (bytes.length <= maxMarkdownBytes) return bytes;
-  throw new ApiError("file_too_large", `The file would have ${bytes.length} bytes; at most ${maxMarkdownBytes} are read.`, {
-    maxBytes: maxMarkdownBytes,
-    size: bytes.length,
-  });
+  throw new ApiError(
+    "file_too_large",
+    `The file would have ${bytes.length} bytes; at most ${maxMarkdownBytes} are read.`,
+    {
+      maxBytes: maxMarkdownBytes,
+      size: bytes.length,
+    },
+  );
 }

@@ -12,7 +12,8 @@ export interface Problem {
 /** The problem that a failure to read or understand one file is; anything unforeseen is thrown on. */
 export function problemOf(path: string, error: unknown): Problem {
   if (!(error instanceof ApiError) && !(error instanceof StorageError)) throw error;
-  const code = error instanceof StorageError && error.code === "not_a_file" ? "not_text" : toApiError(error).code;
+  const code =
+    error instanceof StorageError && error.code === "not_a_file" ? "not_text" : toApiError(error).code;
   return { path, code, message: error.message };
 }
 

@@ -14,8 +14,8 @@ export interface SkillPlace {
   /** Absolute path of the storage's root. */
   location: string;
   scope: SkillItem["scope"];
-  /** Lies in the workspace, so that it can be written. */
-  own: boolean;
+  /** How far away: 0 for the workspace itself, which can be written, then its parent folders, then the user. */
+  distance: number;
 }
 
 /** A skill and where it lives. */
@@ -28,7 +28,7 @@ export interface FoundSkill {
   text: string;
 }
 
-/** What discovery found: skills by name, and the files that should have been skills. */
+/** What discovery found: skills from near to far and by name, and the files that should have been skills. */
 export interface SkillList {
   skills: readonly FoundSkill[];
   problems: readonly Problem[];
@@ -56,21 +56,23 @@ export async function directoryOfSkill(files: Files, own: SkillList, name: strin
 /** The skill directories in the workspace itself. */
 export function workspacePlaces(workspace: Workspace): SkillPlace[] {
   const { storage, path: location } = workspace;
-  return workspaceSkillRoots.map((root) => ({ storage, root, location, scope: "project", own: true }));
+  return workspaceSkillRoots.map((root) => ({ storage, root, location, scope: "project", distance: 0 }));
 }
 
 /** The skill directories of the nearest `count` parent folders. */
 export function parentPlaces(ancestors: readonly Ancestor[], count: number): SkillPlace[] {
-  return ancestors.slice(0, count).flatMap((ancestor) => ancestor.skills.map((storage) => outside(storage, "project")));
+  return ancestors
+    .slice(0, count)
+    .flatMap((ancestor, index) => ancestor.skills.map((storage) => outside(storage, "project", index + 1)));
 }
 
 /** The skill directories of the user. */
 export function userPlaces(user: Host["user"]): SkillPlace[] {
-  return user.skills.map((storage) => outside(storage, "global"));
+  return user.skills.map((storage) => outside(storage, "global", Number.MAX_SAFE_INTEGER));
 }
 
-function outside(storage: ReadableStorage, scope: SkillPlace["scope"]): SkillPlace {
-  return { storage, root: "", location: storage.location, scope, own: false };
+function outside(storage: ReadableStorage, scope: SkillPlace["scope"], distance: number): SkillPlace {
+  return { storage, root: "", location: storage.location, scope, distance };
 }
 
 /**
@@ -116,8 +118,9 @@ export async function holdsGit(files: Files): Promise<boolean> {
 }
 
 /**
- * All skills of some places, sorted by name; of equal names the first place wins, and in one place the skill
- * that is not in a category. `view` may wrap each storage to note what is read.
+ * All skills of some places: those of the workspace, of each parent folder, of the user, each sorted by name
+ * (I54). Of equal names the first place wins, and in one place the skill that is not in a category.
+ * `view` may wrap each storage to note what is read.
  */
 export async function discoverSkills(
   places: readonly SkillPlace[],
@@ -130,7 +133,9 @@ export async function discoverSkills(
       if (!byName.has(skill.item.name)) byName.set(skill.item.name, skill);
     }
   }
-  const skills = [...byName.values()].toSorted((a, b) => compareCodePoints(a.item.name, b.item.name));
+  const skills = [...byName.values()].toSorted(
+    (a, b) => a.place.distance - b.place.distance || compareCodePoints(a.item.name, b.item.name),
+  );
   return { skills, problems };
 }
 
@@ -151,13 +156,19 @@ async function skillsOf(place: SkillPlace, files: Files, problems: Problem[]): P
   return found;
 }
 
-async function directories(place: SkillPlace, files: Files, path: string, problems: Problem[]): Promise<string[]> {
+async function directories(
+  place: SkillPlace,
+  files: Files,
+  path: string,
+  problems: Problem[],
+): Promise<string[]> {
   try {
     const entries = (await files.list(path)) ?? [];
     return entries.filter((entry) => entry.kind === "dir").map((entry) => entry.path);
   } catch (error) {
     // A file or a link out of the root where the directory would be holds no skills.
-    if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside")) return [];
+    if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside"))
+      return [];
     problems.push(problemOf(absolutePath(place.location, path), error));
     return [];
   }

@@ -1,5 +1,11 @@
 import { ApiError } from "./errors.ts";
-import { editFrontmatter, frontmatterBlock, readFrontmatter, splitFrontmatter, withoutMark } from "./frontmatter.ts";
+import {
+  editFrontmatter,
+  frontmatterBlock,
+  readFrontmatter,
+  splitFrontmatter,
+  withoutMark,
+} from "./frontmatter.ts";
 
 /** What a SKILL.md says of itself. */
 export interface SkillHead {

@@ -7,7 +7,7 @@ import type { StorageErrorCode } from "../../lib/storage.ts";
 export type Stats = fs.Stats;
 
 /** A name with its type, as `readdir` gives it. */
-export type Dirent<Name extends string | Buffer = string> = fs.Dirent<Name>;
+export type Dirent = fs.Dirent;
 
 /**
  * All that the disk storage asks of the operating system. Tests replace single members to inject faults.
@@ -19,13 +19,13 @@ export interface DiskFs {
   closeSync(fd: number): void;
   fstatSync(fd: number): Stats;
   /** Null when there is no such name. */
-  lstatSync(path: string): Stats | null;
+  lstatSync(path: string | Buffer): Stats | null;
   readlinkSync(path: string): string;
   realpathSync(path: string): string;
   readdirSync(path: string): string[];
   direntsSync(path: string): Dirent[];
   /** Names as bytes, for trees whose names need not be UTF-8. */
-  rawDirentsSync(path: string): Dirent<Buffer>[];
+  rawNamesSync(path: string): Buffer[];
   readSync(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): number;
   writeSync(fd: number, buffer: Uint8Array, offset: number, length: number): number;
   ftruncateSync(fd: number, length: number): void;
@@ -60,8 +60,7 @@ export const nodeFs: DiskFs = {
   realpathSync: (path) => fs.realpathSync.native(path),
   readdirSync: (path) => fs.readdirSync(path),
   direntsSync: (path) => fs.readdirSync(path, { withFileTypes: true }),
-  rawDirentsSync: (path) =>
-    fs.readdirSync(path, { withFileTypes: true, encoding: "buffer" }) as unknown as Dirent<Buffer>[],
+  rawNamesSync: (path) => fs.readdirSync(path, { encoding: "buffer" }),
   readSync: (fd, buffer, offset, length, position) => fs.readSync(fd, buffer, offset, length, position),
   writeSync: (fd, buffer, offset, length) => fs.writeSync(fd, buffer, offset, length),
   ftruncateSync: fs.ftruncateSync,

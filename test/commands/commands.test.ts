@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { commandName, composeCommand, readCommand } from "../../lib/commands.ts";
@@ -32,13 +32,22 @@ describe("command files", () => {
       model: "a/b",
       subtask: true,
     });
-    expect(text).toBe("---\nname: all\ndescription: what\nagent: build\nmodel: a/b\nsubtask: true\n---\n\ndo it\n");
+    expect(text).toBe(
+      "---\nname: all\ndescription: what\nagent: build\nmodel: a/b\nsubtask: true\n---\n\ndo it\n",
+    );
   });
 
   it("take falsy options for absent ones", () => {
-    expect(composeCommand({ name: "x", template: "y", description: "", agent: null, model: false, subtask: "true" }).text).toBe(
-      "---\nname: x\nmodel: null\nsubtask: false\n---\n\ny\n",
-    );
+    expect(
+      composeCommand({
+        name: "x",
+        template: "y",
+        description: "",
+        agent: null,
+        model: false,
+        subtask: "true",
+      }).text,
+    ).toBe("---\nname: x\nmodel: null\nsubtask: false\n---\n\ny\n");
   });
 
   it("check the template before the name", () => {
@@ -50,10 +59,25 @@ describe("command files", () => {
       }
       return "none";
     };
-    expect(code(() => composeCommand({ name: "bad name", template: " \n" }))).toBe("invalid_command_template");
+    expect(code(() => composeCommand({ name: "bad name", template: " \n" }))).toBe(
+      "invalid_command_template",
+    );
     expect(code(() => composeCommand({ name: "bad name", template: "x" }))).toBe("invalid_command_name");
-    for (const name of ["", "a.b", "a/b", "é", "..", "a\n", "x".repeat(201), "/".repeat(100_000), null, undefined]) {
-      expect(code(() => commandName(name))).toBe(typeof name === "string" && name.trim() === "a" ? "none" : "invalid_command_name");
+    for (const name of [
+      "",
+      "a.b",
+      "a/b",
+      "é",
+      "..",
+      "a\n",
+      "x".repeat(201),
+      "/".repeat(100_000),
+      null,
+      undefined,
+    ]) {
+      expect(code(() => commandName(name))).toBe(
+        typeof name === "string" && name.trim() === "a" ? "none" : "invalid_command_name",
+      );
     }
   });
 
@@ -79,7 +103,11 @@ describe("command files", () => {
 describe("commands", () => {
   it("are listed sorted by name (I54), with problems beside them (I50)", async () => {
     const { client, storage, base } = await start();
-    await put(storage, ".opencode/commands/a.md", "---\nname: z\ndescription: 5\nmodel: 5\nsubtask: \"yes\"\n---\nT");
+    await put(
+      storage,
+      ".opencode/commands/a.md",
+      '---\nname: z\ndescription: 5\nmodel: 5\nsubtask: "yes"\n---\nT',
+    );
     await put(storage, ".opencode/commands/b.md", " body \n");
     await put(storage, ".opencode/commands/broken.md", "---\na: [\n---\n");
     await put(storage, ".opencode/commands/bad name.md", "x");
@@ -89,7 +117,13 @@ describe("commands", () => {
         { name: "b", template: "body", model: null, scope: "workspace" },
         { name: "z", template: "T", model: null, scope: "workspace" },
       ],
-      problems: [{ path: "/ws/.opencode/commands/broken.md", code: "invalid_frontmatter", message: expect.any(String) }],
+      problems: [
+        {
+          path: "/ws/.opencode/commands/broken.md",
+          code: "invalid_frontmatter",
+          message: expect.any(String),
+        },
+      ],
     });
   });
 
@@ -139,22 +173,33 @@ describe("commands", () => {
     expect((await client.get(`${base}?scope=anything`)).json).toEqual({ items: [] });
   });
 
-  it.each(["name", "template", "description", "agent", "model"])("I53 a %s of another type is refused by its path", async (field) => {
-    const { client, storage, base } = await start();
-    for (const value of [5, true, {}, ["x"]]) {
-      const answer = await client.post(base, { name: "a", template: "t", [field]: value });
-      expect([answer.status, answer.json.code, answer.json.details.path]).toEqual([400, "invalid_payload", field]);
-    }
-    expect(await storage.stat(".opencode")).toBeNull();
-  });
+  it.each(["name", "template", "description", "agent", "model"])(
+    "I53 a %s of another type is refused by its path",
+    async (field) => {
+      const { client, storage, base } = await start();
+      for (const value of [5, true, {}, ["x"]]) {
+        const answer = await client.post(base, { name: "a", template: "t", [field]: value });
+        expect([answer.status, answer.json.code, answer.json.details.path]).toEqual([
+          400,
+          "invalid_payload",
+          field,
+        ]);
+      }
+      expect(await storage.stat(".opencode")).toBeNull();
+    },
+  );
 
   it("I32 are validated before the host is asked, which is shown the files that change", async () => {
-    const { client, storage, base } = await start(configOf({ approval: { mode: "manual", timeoutMs: 5000 } }));
+    const { client, storage, base } = await start(
+      configOf({ approval: { mode: "manual", timeoutMs: 5000 } }),
+    );
     await put(storage, ".opencode/commands/file.md", "---\nname: listed\n---\nold");
     expect((await client.post(base, { name: "a b", template: "x" })).json.code).toBe("invalid_command_name");
     const answer = client.delete(`${base}/listed`);
     const asked = await client.get("/approvals?wait=5", { host: true });
-    expect(asked.json.items).toMatchObject([{ action: "commands.delete", paths: ["/ws/.opencode/commands/file.md"] }]);
+    expect(asked.json.items).toMatchObject([
+      { action: "commands.delete", paths: ["/ws/.opencode/commands/file.md"] },
+    ]);
     await client.post(`/approvals/${asked.json.items[0].id}`, { reply: "allow" }, { host: true });
     expect((await answer).status).toBe(200);
   });

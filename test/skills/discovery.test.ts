@@ -6,7 +6,7 @@ import type { Storage } from "../../lib/storage.ts";
 import { put } from "../support/memory-host.ts";
 
 function place(storage: Storage, root = ".opencode/skills"): SkillPlace {
-  return { storage, root, location: "/ws", scope: "project", own: true };
+  return { storage, root, location: "/ws", scope: "project", distance: 0 };
 }
 
 function skill(name: string, description = "d"): string {
@@ -58,7 +58,10 @@ describe("skill discovery", () => {
   it("finds nothing where there is no directory", async () => {
     const storage = createMemoryStorage();
     await put(storage, ".opencode/skills", "a file");
-    expect(await discoverSkills([place(storage), place(storage, ".claude/skills")])).toEqual({ skills: [], problems: [] });
+    expect(await discoverSkills([place(storage), place(storage, ".claude/skills")])).toEqual({
+      skills: [],
+      problems: [],
+    });
   });
 
   it("I16 climbs to the first git root and, without any, not at all", async () => {

@@ -35,7 +35,11 @@ describe("skills", () => {
     const { json } = await client.get(base);
     expect(json.items).toHaveLength(2);
     expect(json.problems).toEqual([
-      { path: "/ws/.opencode/skills/c/SKILL.md", code: "invalid_frontmatter", message: expect.stringContaining("YAML") },
+      {
+        path: "/ws/.opencode/skills/c/SKILL.md",
+        code: "invalid_frontmatter",
+        message: expect.stringContaining("YAML"),
+      },
     ]);
   });
 
@@ -50,7 +54,10 @@ describe("skills", () => {
     await put(storage, ".opencode/skills/p/SKILL.md", skill("p", "project"));
     expect((await client.get(base)).json.items).toHaveLength(1);
     const { items } = (await client.get(`${base}?includeGlobal=true`)).json;
-    expect(items.map((item: { name: string; scope: string }) => `${item.name} ${item.scope}`)).toEqual(["g global", "p project"]);
+    expect(items.map((item: { name: string; scope: string }) => `${item.name} ${item.scope}`)).toEqual([
+      "p project",
+      "g global",
+    ]);
     expect((await client.get(`${base}/g`)).status).toBe(404);
     expect((await client.get(`${base}/g?includeGlobal=true`)).json.content).toBe(skill("g"));
     const removed = await client.delete(`${base}/g`);
@@ -89,11 +96,22 @@ describe("skills", () => {
       await put(storage, `${directory}/SKILL.md`, skill(name));
       await put(storage, `${directory}/extra.txt`, "kept");
       const saved = await client.post(base, { name, content: "new", description: "changed" });
-      expect(saved.json).toEqual({ name, description: "changed", path: `/ws/${directory}/SKILL.md`, scope: "project" });
-      expect(await textOf(storage, `${directory}/SKILL.md`)).toBe(`---\nname: ${name}\ndescription: changed\n---\nnew\n`);
+      expect(saved.json).toEqual({
+        name,
+        description: "changed",
+        path: `/ws/${directory}/SKILL.md`,
+        scope: "project",
+      });
+      expect(await textOf(storage, `${directory}/SKILL.md`)).toBe(
+        `---\nname: ${name}\ndescription: changed\n---\nnew\n`,
+      );
       expect(await textOf(storage, `${directory}/extra.txt`)).toBe("kept");
       expect((await client.get(`${base}/${name}`)).json.item.description).toBe("changed");
-      expect((await client.delete(`${base}/${name}`)).json).toEqual({ ok: true, name, path: `/ws/${directory}` });
+      expect((await client.delete(`${base}/${name}`)).json).toEqual({
+        ok: true,
+        name,
+        path: `/ws/${directory}`,
+      });
       expect(await storage.stat(directory)).toBeNull();
       expect((await client.delete(`${base}/${name}`)).json.code).toBe("skill_not_found");
     }
@@ -120,30 +138,43 @@ describe("skills", () => {
     expect([answer.status, answer.json.code]).toEqual([status, code]);
   });
 
-  it.each(["name", "content", "description"])("I53 a %s of another type is refused by its path", async (field) => {
-    const { client, storage, base } = await start();
-    for (const value of [5, true, {}, ["x"]]) {
-      const answer = await client.post(base, { name: "a", content: "c", description: "d", [field]: value });
-      expect([answer.status, answer.json.code, answer.json.details.path]).toEqual([400, "invalid_payload", field]);
-    }
-    expect(await storage.stat(".opencode")).toBeNull();
-  });
+  it.each(["name", "content", "description"])(
+    "I53 a %s of another type is refused by its path",
+    async (field) => {
+      const { client, storage, base } = await start();
+      for (const value of [5, true, {}, ["x"]]) {
+        const answer = await client.post(base, { name: "a", content: "c", description: "d", [field]: value });
+        expect([answer.status, answer.json.code, answer.json.details.path]).toEqual([
+          400,
+          "invalid_payload",
+          field,
+        ]);
+      }
+      expect(await storage.stat(".opencode")).toBeNull();
+    },
+  );
 
   it("I32 are validated before the host is asked, which is then shown the file that is written", async () => {
-    const { client, storage, base } = await start(configOf({ approval: { mode: "manual", timeoutMs: 5000 } }));
+    const { client, storage, base } = await start(
+      configOf({ approval: { mode: "manual", timeoutMs: 5000 } }),
+    );
     await put(storage, ".claude/skills/c/SKILL.md", skill("c"));
     expect((await client.post(base, { name: "BAD", content: "c", description: "d" })).status).toBe(400);
     expect((await client.delete(`${base}/none`)).status).toBe(404);
     const answer = client.post(base, { name: "c", content: "new", description: "d" });
     const asked = await client.get("/approvals?wait=5", { host: true });
-    expect(asked.json.items).toMatchObject([{ action: "skills.upsert", paths: ["/ws/.claude/skills/c/SKILL.md"] }]);
+    expect(asked.json.items).toMatchObject([
+      { action: "skills.upsert", paths: ["/ws/.claude/skills/c/SKILL.md"] },
+    ]);
     await client.post(`/approvals/${asked.json.items[0].id}`, { reply: "deny" }, { host: true });
     expect((await answer).json.code).toBe("write_denied");
     expect(await textOf(storage, ".claude/skills/c/SKILL.md")).toBe(skill("c"));
   });
 
   it("I30 changed while the host thinks are not overwritten", async () => {
-    const { client, storage, base } = await start(configOf({ approval: { mode: "manual", timeoutMs: 5000 } }));
+    const { client, storage, base } = await start(
+      configOf({ approval: { mode: "manual", timeoutMs: 5000 } }),
+    );
     await put(storage, ".opencode/skills/c/SKILL.md", skill("c"));
     const answer = client.post(base, { name: "c", content: "new", description: "d" });
     const asked = await client.get("/approvals?wait=5", { host: true });

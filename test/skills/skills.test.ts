@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../../lib/errors.ts";
 import { composeSkill, isSkillName, readSkill, skillName, type SkillInput } from "../../lib/skills.ts";
@@ -19,14 +19,33 @@ describe("names", () => {
     expect(skillName(` ${name} `)).toBe(name);
   });
 
-  it.each(["", "-a", "a-", "a--b", "A", "a_b", "a.b", "a/b", "é", "a\n", "x".repeat(65), `${"a-".repeat(50_000)}!`])("refuses %j", (name) => {
+  it.each([
+    "",
+    "-a",
+    "a-",
+    "a--b",
+    "A",
+    "a_b",
+    "a.b",
+    "a/b",
+    "é",
+    "a\n",
+    "x".repeat(65),
+    `${"a-".repeat(50_000)}!`,
+  ])("refuses %j", (name) => {
     expect(isSkillName(name)).toBe(false);
   });
 });
 
-describe("reading a SKILL.md", () => {
-  const head = (text: string, directory = "s"): unknown => readSkill(directory, text);
+function head(text: string, directory = "s"): unknown {
+  return readSkill(directory, text);
+}
 
+function trigger(fields: string, body: string): string | undefined {
+  return readSkill("s", `---\ndescription: d\n${fields}---\n${body}`)?.trigger;
+}
+
+describe("reading a SKILL.md", () => {
   it("needs a name equal to the directory, or none, and a description", () => {
     expect(head("---\nname: s\ndescription: d\n---\nb")).toEqual({ name: "s", description: "d" });
     expect(head("---\ndescription: d\n---\nb")).toEqual({ name: "s", description: "d" });
@@ -39,9 +58,6 @@ describe("reading a SKILL.md", () => {
     expect(head("no front matter")).toBeNull();
     expect(head("---\ndescription: d\n---\n", "Upper")).toBeNull();
   });
-
-  const trigger = (fields: string, body: string): string | undefined =>
-    readSkill("s", `---\ndescription: d\n${fields}---\n${body}`)?.trigger;
 
   it("takes the trigger from trigger, then when, then the section", () => {
     const body = "# T\n\n## When to use\n\n- first line \n- second\n";
@@ -95,7 +111,11 @@ describe("composing a SKILL.md", () => {
   });
 
   it("fills an empty description from the request", () => {
-    const { text } = composeSkill({ name: "s", content: "---\ndescription: ''\nname: s\n---\nbody", description: "given" });
+    const { text } = composeSkill({
+      name: "s",
+      content: "---\ndescription: ''\nname: s\n---\nbody",
+      description: "given",
+    });
     expect(text).toBe("---\ndescription: given\nname: s\n---\nbody\n");
   });
 
@@ -118,13 +138,18 @@ describe("composing a SKILL.md", () => {
     const name = fc.stringMatching(/^[a-z0-9]{1,8}(-[a-z0-9]{1,8}){0,3}$/);
     const description = fc.string({ unit: "grapheme", minLength: 1, maxLength: 200 });
     fc.assert(
-      fc.property(name, description, fc.string({ unit: "grapheme", minLength: 1, maxLength: 200 }), (name, description, body) => {
-        fc.pre(!body.startsWith("---") && !body.startsWith("\u{FEFF}"));
-        const { head, text } = composeSkill({ name, content: body, description });
-        expect(head.name).toBe(name);
-        expect(head.description).toBe(description);
-        expect(readSkill(name, text)).toEqual(head);
-      }),
+      fc.property(
+        name,
+        description,
+        fc.string({ unit: "grapheme", minLength: 1, maxLength: 200 }),
+        (name, description, body) => {
+          fc.pre(!body.startsWith("---") && !body.startsWith("\u{FEFF}"));
+          const { head, text } = composeSkill({ name, content: body, description });
+          expect(head.name).toBe(name);
+          expect(head.description).toBe(description);
+          expect(readSkill(name, text)).toEqual(head);
+        },
+      ),
     );
   });
 });

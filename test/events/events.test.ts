@@ -1,0 +1,143 @@
+import { mkdir, mkdtemp, realpath, rename, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import { Feed } from "../../lib/feed.ts";
+import type { Storage } from "../../lib/storage.ts";
+import { configOf, startMemoryServer, workspaceAt, type Client } from "../support/memory-host.ts";
+
+describe("a numbered feed", () => {
+  it("tells a reader that fell behind, or that is from another life, to start over", () => {
+    const feed = new Feed<{ seq: number }>(3);
+    for (let i = 0; i < 5; i += 1) feed.publish((seq) => ({ seq }));
+    expect(feed.since(2)).toEqual({ items: [{ seq: 3 }, { seq: 4 }, { seq: 5 }], cursor: 5 });
+    expect(feed.since(5)).toEqual({ items: [], cursor: 5 });
+    expect(feed.since(1)).toEqual({ items: [], cursor: 5, reset: true });
+    expect(feed.since(9)).toEqual({ items: [], cursor: 5, reset: true });
+    expect(feed.since(2, 1)).toEqual({ items: [{ seq: 3 }], cursor: 3 });
+  });
+
+  it("wakes who waits, once, and forgets who went away", async () => {
+    const feed = new Feed<{ seq: number }>(10);
+    const gone = new AbortController();
+    const left = feed.wait(0, 10_000, gone.signal);
+    const waits = feed.wait(0, 10_000, new AbortController().signal);
+    gone.abort();
+    expect((await left).items).toEqual([]);
+    feed.publish((seq) => ({ seq }));
+    expect((await waits).items).toEqual([{ seq: 1 }]);
+  });
+});
+
+describe("I98: workspace events on a real disk", () => {
+  let root = "";
+  let storage: Storage;
+  let client: Client;
+  let path = "";
+  let stop: () => Promise<void>;
+
+  beforeEach(async () => {
+    root = await realpath(await mkdtemp(join(tmpdir(), "events-")));
+    await mkdir(join(root, ".opencode/skills/old"), { recursive: true });
+    await writeFile(join(root, ".opencode/skills/old/SKILL.md"), "---\nname: old\ndescription: d\n---\n");
+    await writeFile(join(root, "opencode.jsonc"), '{ "model": "a/b" }\n');
+    storage = createDiskStorage(root);
+    const config = configOf({ workspaces: [workspaceAt(root)] });
+    const server = await startMemoryServer(config, { storage: () => storage });
+    ({ client } = server);
+    stop = () => server.handler.close();
+    path = `/workspace/${server.workspace}/events`;
+    await client.get(path);
+    await expect.poll(() => watched(server.workspace), { timeout: 5000 }).toBe(true);
+  });
+
+  afterEach(async () => {
+    await stop();
+    await rm(root, { recursive: true, force: true });
+  });
+
+  /** The watch starts beside the first request: a probe file shows when it reports. */
+  async function watched(id: string): Promise<boolean> {
+    await writeFile(join(root, ".opencode/openwork.json"), `{"probe":${Math.random()}}`).catch(async () => {
+      await mkdir(join(root, ".opencode"), { recursive: true });
+    });
+    const page = (await client.get(`/workspace/${id}/events?wait=1`)).json;
+    return page.items.some((item: { reason: string }) => item.reason === "config");
+  }
+
+  async function next(since: number): Promise<{ reasons: string[]; paths: string[]; cursor: number }> {
+    const page = (await client.get(`${path}?wait=5&since=${since}`)).json;
+    return {
+      reasons: page.items.map((item: { reason: string }) => item.reason),
+      paths: page.items.flatMap((item: { paths: string[] }) => item.paths),
+      cursor: page.cursor,
+    };
+  }
+
+  it("tells of every kind of state, whoever changed it", async () => {
+    let { cursor } = (await client.get(path)).json;
+    const changes: [string, string, string][] = [
+      ["opencode.jsonc", '{ "model": "a/c" }\n', "config"],
+      ["opencode.jsonc", '{ "model": "a/c", "plugin": ["x"] }\n', "plugins"],
+      ["opencode.jsonc", '{ "model": "a/c", "plugin": ["x"], "mcp": {} }\n', "mcp"],
+      [".opencode/skills/new/SKILL.md", "---\nname: new\ndescription: d\n---\n", "skills"],
+      [".opencode/commands/go.md", "go", "commands"],
+      [".opencode/agents/a.md", "a", "agents"],
+      [".opencode/plugins/p.ts", "export {}", "plugins"],
+    ];
+    for (const [file, text, reason] of changes) {
+      await mkdir(join(root, file, ".."), { recursive: true });
+      await writeFile(join(root, file), text);
+      let seen: string[] = [];
+      while (!seen.includes(reason)) {
+        const page = await next(cursor);
+        expect(page.reasons.length, `an event for ${file}`).toBeGreaterThan(0);
+        seen = page.reasons;
+        ({ cursor } = page);
+      }
+    }
+  });
+
+  it("a whole directory that is moved away takes its files along", async () => {
+    const { cursor } = (await client.get(path)).json;
+    await rename(join(root, ".opencode/skills/old"), join(root, "elsewhere"));
+    const page = await next(cursor);
+    expect(page.reasons).toEqual(["skills"]);
+    expect(page.paths).toContain(".opencode/skills/old/SKILL.md");
+  });
+
+  it("our own writes are told once", async () => {
+    const { cursor } = (await client.get(path)).json;
+    await client.post(path.replace("/events", "/commands"), { name: "mine", template: "do it" });
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    const page = (await client.get(`${path}?since=${cursor}`)).json;
+    expect(page.items).toHaveLength(1);
+    expect(page.items[0]).toMatchObject({ reason: "commands", paths: [".opencode/commands/mine.md"] });
+  });
+});
+
+describe("parsed files", () => {
+  it("show our own writes at once, another program's within 300 ms, and at once without a watch", async () => {
+    const root = await realpath(await mkdtemp(join(tmpdir(), "cache-")));
+    for (const watch of [true, false]) {
+      await writeFile(join(root, "opencode.jsonc"), '{ "n": 0 }\n');
+      const storage = createDiskStorage(root, { watch });
+      const config = configOf({ workspaces: [workspaceAt(root)] });
+      const server = await startMemoryServer(config, { storage: () => storage });
+      const read = async (): Promise<number> =>
+        (await server.client.get(`/workspace/${server.workspace}/config`)).json.opencode.n;
+      expect(await read()).toBe(0);
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      for (let n = 1; n <= 20; n += 1) {
+        await server.client.patch(`/workspace/${server.workspace}/config`, { opencode: { n } });
+        expect(await read()).toBe(n);
+        await writeFile(join(root, "opencode.jsonc"), `{ "n": ${n + 100} }\n`);
+        if (watch) await new Promise((resolve) => setTimeout(resolve, 300));
+        expect(await read(), watch ? "with a watch" : "without a watch").toBe(n + 100);
+      }
+      await server.handler.close();
+    }
+    await rm(root, { recursive: true, force: true });
+  });
+});

@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { createHandler } from "../../handlers/index.ts";
+import type { ServerConfig } from "../../lib/host.ts";
+import { Client, configOf, memoryHost, put, startMemoryServer, textOf, workspaceAt } from "../support/memory-host.ts";
+
+const asHost = { host: true, token: null } as const;
+const two = (extra: Partial<ServerConfig> = {}): ServerConfig =>
+  configOf({ workspaces: [workspaceAt("/a"), workspaceAt("/b")], ...extra });
+
+async function ids(client: Client): Promise<string[]> {
+  return (await client.get("/workspaces")).json.items.map((item: { id: string }) => item.id);
+}
+
+describe("the workspace list", () => {
+  it("I96: activation and deletion are remembered over a restart with the same workspaces", async () => {
+    const config = two();
+    const [a, b] = config.workspaces.map((workspace) => workspace.id);
+    const { client, host } = await startMemoryServer(config);
+    expect((await client.post(`/workspaces/${b}/activate`, undefined, asHost)).json).toMatchObject({ activeId: b });
+    expect(await ids(client)).toEqual([b, a]);
+    const restarted = new Client(await createHandler(memoryHost(config, { data: host.data })));
+    expect(await ids(restarted)).toEqual([b, a]);
+    expect((await restarted.delete(`/workspaces/${b}`, asHost)).json).toMatchObject({ deleted: true, persisted: false, activeId: a });
+    const again = new Client(await createHandler(memoryHost(config, { data: host.data })));
+    expect(await ids(again)).toEqual([a]);
+    expect((await again.get(`/workspace/${b}/config`)).json.code).toBe("workspace_not_found");
+    const other = configOf({ workspaces: [...config.workspaces, workspaceAt("/c")] });
+    const changed = new Client(await createHandler(memoryHost(other, { data: host.data })));
+    expect(await ids(changed)).toHaveLength(3);
+  });
+
+  it("I10: deleting the last authorised workspace authorises nothing else", async () => {
+    const config = two({ authorizedRoots: ["/a"] });
+    const [a, b] = config.workspaces.map((workspace) => workspace.id);
+    const { client } = await startMemoryServer(config);
+    expect((await client.get(`/workspace/${b}/config`)).json.code).toBe("workspace_unauthorized");
+    await client.delete(`/workspaces/${a}`, asHost);
+    expect((await client.get("/status")).json.authorizedRoots).toEqual([]);
+    expect((await client.get(`/workspace/${b}/config`)).json.code).toBe("workspace_unauthorized");
+  });
+
+  it("a sibling with the same beginning is not inside a root", async () => {
+    const config = configOf({ workspaces: [workspaceAt("/root-evil")], authorizedRoots: ["/root"] });
+    const { client, workspace } = await startMemoryServer(config);
+    expect((await client.get(`/workspace/${workspace}/config`)).json.code).toBe("workspace_unauthorized");
+  });
+
+  it("deleting keeps every other key and comment of server.json", async () => {
+    const config = two();
+    const [a] = config.workspaces.map((workspace) => workspace.id);
+    const { client, host } = await startMemoryServer(config);
+    const text = `{
+  // who may come in
+  "corsOrigins": ["*"],
+  "workspaces": [
+    { "path": "/a" },
+    { "path": "/b", "name": "B" } // stays
+  ],
+  "authorizedRoots": ["/a", "", 5, "/b"],
+}
+`;
+    await put(host.settings.storage, "server.json", text);
+    expect((await client.delete(`/workspaces/${a}`, asHost)).json.persisted).toBe(true);
+    const after = (await textOf(host.settings.storage, "server.json")) ?? "";
+    expect(after).toContain("// who may come in");
+    expect(after).toContain("// stays");
+    expect(after).not.toContain('"/a"');
+    expect(after).toMatch(/"authorizedRoots": \[\s*"\/b"\s*\]/);
+  });
+});
