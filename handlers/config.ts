@@ -30,7 +30,9 @@ const patch = v.pipe(
 );
 
 /** What both configuration files of a workspace say, kept until one of them changes. */
-export function configOf(workspace: Workspace): Promise<ScopedAnswer<{ opencode: unknown; openwork: unknown }>> {
+export function configOf(
+  workspace: Workspace,
+): Promise<ScopedAnswer<{ opencode: unknown; openwork: unknown }>> {
   return workspace.cache.get("config", async ({ files }) => {
     const opencode = await readOpencode(files);
     const openwork = await readOpenwork(files);
@@ -42,7 +44,8 @@ const readConfig = route({
   method: "GET",
   path,
   access: "client",
-  summary: "Both configuration files of a workspace as values, and when the workspace was last changed through this server.",
+  summary:
+    "Both configuration files of a workspace as values, and when the workspace was last changed through this server.",
   answer,
   errors: ["invalid_jsonc", "invalid_json"],
   async handle({ workspace, services, caller }) {
@@ -58,11 +61,14 @@ const patchConfig = route({
   access: "client",
   scope: "collaborator",
   writes: true,
-  summary: "Replaces top-level keys of the configuration files; comments and formatting of everything else stay.",
+  summary:
+    "Replaces top-level keys of the configuration files; comments and formatting of everything else stay.",
   body: patch,
   answer: v.object({ updatedAt: v.number() }),
   errors: ["invalid_jsonc", "invalid_json"],
-  handle: async (context) => ({ json: await applyPatch(context, context.body.opencode, context.body.openwork) }),
+  handle: async (context) => ({
+    json: await applyPatch(context, context.body.opencode, context.body.openwork),
+  }),
 });
 
 async function applyPatch(

@@ -2,7 +2,13 @@ import * as v from "valibot";
 import { engineBase, logOutMcp } from "../lib/engine.ts";
 import { jsonObject, type JsonObject } from "../lib/json.ts";
 import { checkMcpConfig, checkMcpName, listMcp, withMcp, withoutMcp, type McpItem } from "../lib/mcp.ts";
-import { chooseOpencode, readOpencode, writeOpencode, type OpencodeFile, type Reader } from "../lib/opencode-config.ts";
+import {
+  chooseOpencode,
+  readOpencode,
+  writeOpencode,
+  type OpencodeFile,
+  type Reader,
+} from "../lib/opencode-config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemOf, problemsField, type Problem } from "../lib/problems.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";
@@ -24,17 +30,25 @@ const answer = v.object({
 });
 
 /** The MCP servers of a workspace and of the user; a broken file of the user is a problem, not a failure (I52). */
-function serversOf(context: Context): Promise<ScopedAnswer<{ items: McpItem[]; problems?: readonly Problem[] }>> {
+function serversOf(
+  context: Context,
+): Promise<ScopedAnswer<{ items: McpItem[]; problems?: readonly Problem[] }>> {
   const { workspace, services } = context;
   const { opencode } = services.host.user;
   return workspace.cache.get("mcp", async (view) => {
     const project = await readOpencode(view.files);
     const global = await readGlobal(view.other(opencode), opencode.location);
-    return new ScopedAnswer({ items: listMcp(project.value, global.value), ...problemsField(global.problems) });
+    return new ScopedAnswer({
+      items: listMcp(project.value, global.value),
+      ...problemsField(global.problems),
+    });
   });
 }
 
-async function readGlobal(reader: Reader, location: string): Promise<{ value: unknown; problems: Problem[] }> {
+async function readGlobal(
+  reader: Reader,
+  location: string,
+): Promise<{ value: unknown; problems: Problem[] }> {
   try {
     return { value: (await readOpencode(reader)).value, problems: [] };
   } catch (error) {
@@ -68,7 +82,9 @@ const addServer = route({
     const { config } = context.body;
     checkMcpName(name);
     checkMcpConfig(config);
-    return changeServers(context, "mcp.add", `Add the MCP server ${quoted(name)}`, (file) => withMcp(file, name, config));
+    return changeServers(context, "mcp.add", `Add the MCP server ${quoted(name)}`, (file) =>
+      withMcp(file, name, config),
+    );
   },
 });
 
@@ -78,12 +94,15 @@ const removeServer = route({
   access: "client",
   scope: "collaborator",
   writes: true,
-  summary: "Removes an MCP server from the workspace's configuration; it is fine when there is none of that name.",
+  summary:
+    "Removes an MCP server from the workspace's configuration; it is fine when there is none of that name.",
   answer,
   errors: ["invalid_jsonc"],
   handle(context) {
     const name = context.params["name"] ?? "";
-    return changeServers(context, "mcp.remove", `Remove the MCP server ${quoted(name)}`, (file) => withoutMcp(file, name));
+    return changeServers(context, "mcp.remove", `Remove the MCP server ${quoted(name)}`, (file) =>
+      withoutMcp(file, name),
+    );
   },
 });
 

@@ -2,7 +2,14 @@ import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
 import { chooseOpencode, readOpencode, writeOpencode, type OpencodeFile } from "../lib/opencode-config.ts";
 import { absolutePath } from "../lib/paths.ts";
-import { configuredSpecs, loadOrder, pluginFiles, withoutPlugin, withPlugin, type PluginItem } from "../lib/plugins.ts";
+import {
+  configuredSpecs,
+  loadOrder,
+  pluginFiles,
+  withoutPlugin,
+  withPlugin,
+  type PluginItem,
+} from "../lib/plugins.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 
@@ -21,12 +28,19 @@ const answer = v.object({
 });
 
 /** The plugins of a workspace, the user's files too on request; kept until a file changes. */
-function pluginsOf(context: Context, includeGlobal: boolean): Promise<ScopedAnswer<{ items: PluginItem[]; loadOrder: readonly string[] }>> {
+function pluginsOf(
+  context: Context,
+  includeGlobal: boolean,
+): Promise<ScopedAnswer<{ items: PluginItem[]; loadOrder: readonly string[] }>> {
   const { workspace, services } = context;
   const { opencode } = services.host.user;
   return workspace.cache.get(`plugins:${includeGlobal}`, async (view) => {
     const { value } = await readOpencode(view.files);
-    const configured = configuredSpecs(value).map((spec): PluginItem => ({ spec, source: "config", scope: "project" }));
+    const configured = configuredSpecs(value).map((spec): PluginItem => ({
+      spec,
+      source: "config",
+      scope: "project",
+    }));
     const own = await pluginFiles(view.files, workspace.path, "project");
     const global = includeGlobal ? await pluginFiles(view.other(opencode), opencode.location, "global") : [];
     return new ScopedAnswer({ items: [...configured, ...own, ...global], loadOrder });
@@ -37,7 +51,8 @@ const listPlugins = route({
   method: "GET",
   path,
   access: "client",
-  summary: "The plugins of a workspace: those of its configuration, then its plugin files; with includeGlobal=true the user's too.",
+  summary:
+    "The plugins of a workspace: those of its configuration, then its plugin files; with includeGlobal=true the user's too.",
   query: v.object({ includeGlobal: v.optional(v.string()) }),
   answer,
   errors: ["invalid_jsonc"],
@@ -60,9 +75,14 @@ const addPlugin = route({
   handle(context) {
     const spec = context.body.spec ?? "";
     if (spec.trim() === "") {
-      throw new ApiError("invalid_plugin_spec", "spec must name a plugin: a package such as \"name@1.0.0\", or a file or git address.");
+      throw new ApiError(
+        "invalid_plugin_spec",
+        'spec must name a plugin: a package such as "name@1.0.0", or a file or git address.',
+      );
     }
-    return changePlugins(context, "plugins.add", `Add the plugin ${quoted(spec)}`, (file) => withPlugin(file, spec));
+    return changePlugins(context, "plugins.add", `Add the plugin ${quoted(spec)}`, (file) =>
+      withPlugin(file, spec),
+    );
   },
 });
 
@@ -72,12 +92,15 @@ const removePlugin = route({
   access: "client",
   scope: "collaborator",
   writes: true,
-  summary: "Removes the plugins of that name, whatever their version, from the configuration; it is fine when there is none.",
+  summary:
+    "Removes the plugins of that name, whatever their version, from the configuration; it is fine when there is none.",
   answer,
   errors: ["invalid_jsonc"],
   handle(context) {
     const name = context.params["name"] ?? "";
-    return changePlugins(context, "plugins.remove", `Remove the plugin ${quoted(name)}`, (file) => withoutPlugin(file, name));
+    return changePlugins(context, "plugins.remove", `Remove the plugin ${quoted(name)}`, (file) =>
+      withoutPlugin(file, name),
+    );
   },
 });
 

@@ -13,11 +13,17 @@ const mostErrorText = 16_000;
 export function engineBase(config: EngineConfig): URL {
   const given = config.baseUrl?.trim() ?? "";
   if (given === "") {
-    throw new ApiError("opencode_unconfigured", "No engine is configured for this workspace; start the server with --opencode-base-url.");
+    throw new ApiError(
+      "opencode_unconfigured",
+      "No engine is configured for this workspace; start the server with --opencode-base-url.",
+    );
   }
   const base = URL.canParse(given) ? new URL(given) : null;
   if (base?.protocol === "http:" || base?.protocol === "https:") return base;
-  throw new ApiError("opencode_url_invalid", "The engine URL configured for this workspace is not an http or https address.");
+  throw new ApiError(
+    "opencode_url_invalid",
+    "The engine URL configured for this workspace is not an http or https address.",
+  );
 }
 
 /** The address of a path (with its `/`, encoded, perhaps with a query) of the engine. A path prefix of the base URL is kept (I61). */
@@ -53,7 +59,11 @@ export interface EngineRequest {
  * Sends an administrative request to the engine of a workspace. Redirects are not followed. 502
  * `opencode_unreachable` with the target's origin and the cause, 504 `opencode_timeout`.
  */
-export async function askEngine(fetch: typeof globalThis.fetch, config: EngineConfig, request: EngineRequest): Promise<Response> {
+export async function askEngine(
+  fetch: typeof globalThis.fetch,
+  config: EngineConfig,
+  request: EngineRequest,
+): Promise<Response> {
   const base = engineBase(config);
   const headers: Record<string, string> = { "content-type": "application/json" };
   const directory = engineDirectory(config);
@@ -90,7 +100,11 @@ export function engineTimeout(base: URL, cause: unknown): ApiError {
 export async function engineRefused(response: Response, path: string): Promise<ApiError> {
   const text = (await response.text().catch(() => "")).slice(0, mostErrorText).trim();
   const details = { status: response.status, body: parsedOrText(text), path };
-  return new ApiError("opencode_request_failed", `The engine answered ${response.status} to ${path}.`, details);
+  return new ApiError(
+    "opencode_request_failed",
+    `The engine answered ${response.status} to ${path}.`,
+    details,
+  );
 }
 
 /** JSON when a text is JSON, the text when it is not, null when there is none. */

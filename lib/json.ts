@@ -17,12 +17,17 @@ export function copyObject(source: JsonObject | null | undefined): JsonObject {
 export function sameJson(a: unknown, b: unknown): boolean {
   if (a === b) return true;
   if (Array.isArray(a)) {
-    return Array.isArray(b) && a.length === b.length && a.every((element, index) => sameJson(element, b[index]));
+    return (
+      Array.isArray(b) && a.length === b.length && a.every((element, index) => sameJson(element, b[index]))
+    );
   }
   if (!isJsonObject(a) || !isJsonObject(b)) return false;
   const keys = Object.keys(a);
   const others = Object.keys(b);
-  return keys.length === others.length && keys.every((key, index) => key === others[index] && sameJson(a[key], b[key]));
+  return (
+    keys.length === others.length &&
+    keys.every((key, index) => key === others[index] && sameJson(a[key], b[key]))
+  );
 }
 
 /** JSON as new files hold it: two spaces and a final newline. */

@@ -61,13 +61,16 @@ class Editor {
     const keep = node.items.map((item) => item.key !== null && Object.hasOwn(value, item.key));
     const fresh: Fresh[] = Object.entries(value).filter(([key]) => !last.has(key));
     const order = Object.create(null) as JsonObject;
-    for (const item of node.items) if (item.key !== null && Object.hasOwn(value, item.key)) order[item.key] = null;
+    for (const item of node.items)
+      if (item.key !== null && Object.hasOwn(value, item.key)) order[item.key] = null;
     for (const [key] of fresh) order[String(key)] = null;
     const wanted = Object.keys(value);
     // Order can mean something (the last matching permission rule wins), so it is not left as it was.
-    if (Object.keys(order).some((key, index) => key !== wanted[index])) return this.#replace(node, value, flat);
+    if (Object.keys(order).some((key, index) => key !== wanted[index]))
+      return this.#replace(node, value, flat);
     const inner = this.layout.isOnOneLine(node);
-    for (const [key, item] of last) if (key !== null && Object.hasOwn(value, key)) this.put(item.value, value[key], inner);
+    for (const [key, item] of last)
+      if (key !== null && Object.hasOwn(value, key)) this.put(item.value, value[key], inner);
     this.#reshape(node, keep, fresh, flat);
   }
 
@@ -85,7 +88,13 @@ class Editor {
       const inner = this.layout.isOnOneLine(node);
       for (const [index, item] of node.items.entries()) this.put(item.value, value[index], inner);
     } else if (taken === 0 && old.length > 0 && value.length > 0) this.#replace(node, value, flat);
-    else this.#reshape(node, keep, value.slice(taken).map((element) => [null, element] as const), flat);
+    else
+      this.#reshape(
+        node,
+        keep,
+        value.slice(taken).map((element) => [null, element] as const),
+        flat,
+      );
   }
 
   #replace(node: JsoncNode, value: unknown, flat: boolean): void {
@@ -100,7 +109,8 @@ class Editor {
   #reshape(node: JsoncContainer, keep: readonly boolean[], fresh: readonly Fresh[], flat: boolean): void {
     const { items } = node;
     const firstLoose = keep.lastIndexOf(true) + 1;
-    for (const item of items.slice(0, firstLoose).filter((_, index) => !keep[index])) this.#remove(item, false);
+    for (const item of items.slice(0, firstLoose).filter((_, index) => !keep[index]))
+      this.#remove(item, false);
     const loose = items.slice(firstLoose);
     if (fresh.length === 0 && firstLoose === 0 && items.length > 0 && !this.layout.hasComments(node)) {
       this.edits.push({ start: node.offset + 1, end: node.end - 1, text: "" });
@@ -113,7 +123,8 @@ class Editor {
       if (entry) this.#overwrite(item, entry, this.layout.isOnOneLine(node));
       else this.#remove(item, true);
     }
-    if (reused < loose.length && items.at(-1)?.comma === null) this.#removeComma(items[firstLoose + reused - 1]);
+    if (reused < loose.length && items.at(-1)?.comma === null)
+      this.#removeComma(items[firstLoose + reused - 1]);
     if (fresh.length > reused) this.#append(node, fresh.slice(reused), flat);
   }
 
@@ -138,7 +149,11 @@ class Editor {
     const after = layout.skipBlanks(end);
     if (layout.isLineStart(before)) {
       const wholeLines = layout.isLineEnd(after);
-      this.edits.push({ start: wholeLines ? before : item.offset, end: wholeLines ? layout.nextLine(after) : after, text: "" });
+      this.edits.push({
+        start: wholeLines ? before : item.offset,
+        end: wholeLines ? layout.nextLine(after) : after,
+        text: "",
+      });
     } else this.edits.push({ start: tail ? before : item.offset, end: tail ? end : after, text: "" });
   }
 
@@ -158,7 +173,9 @@ class Editor {
     if (layout.onSameLine(node.offset, last.offset) && layout.onSameLine(contentEnd, close)) {
       const indent = layout.indentAt(last.value.end);
       const oneLine = layout.isOnOneLine(node);
-      const entries = fresh.map((entry) => (oneLine ? this.#inlineEntry(entry) : this.#blockEntry(entry, indent)));
+      const entries = fresh.map((entry) =>
+        oneLine ? this.#inlineEntry(entry) : this.#blockEntry(entry, indent),
+      );
       const gap = layout.tight ? "" : " ";
       const text = entries.map((entry) => gap + entry).join(",") + comma;
       this.edits.push({ start: at, end: at, text: last.comma === null ? `,${text}` : text });

@@ -38,7 +38,9 @@ export function parseJsonc(text: string): JsoncDocument {
   const builder = new TreeBuilder();
   try {
     // The mark becomes a blank, so that all offsets stay those of the file.
-    visit(text.startsWith("\uFEFF") ? ` ${text.slice(1)}` : text, builder.visitor, { allowTrailingComma: true });
+    visit(text.startsWith("\uFEFF") ? ` ${text.slice(1)}` : text, builder.visitor, {
+      allowTrailingComma: true,
+    });
   } catch (error) {
     if (!(error instanceof TooDeep)) throw error;
     builder.problems.unshift({ code: "NestingTooDeep", offset: error.offset, length: 1 });
@@ -113,7 +115,13 @@ class TreeBuilder {
   #add(value: JsoncNode): void {
     const parent = this.#open.at(-1);
     if (!parent) this.root ??= value;
-    else parent.items.push({ key: this.#key?.name ?? null, offset: this.#key?.offset ?? value.offset, value, comma: null });
+    else
+      parent.items.push({
+        key: this.#key?.name ?? null,
+        offset: this.#key?.offset ?? value.offset,
+        value,
+        comma: null,
+      });
     this.#key = null;
   }
 

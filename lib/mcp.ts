@@ -24,10 +24,12 @@ export function checkMcpName(name: string): void {
 export function checkMcpConfig(config: JsonObject): void {
   const { type, command, url } = config;
   if (type === "local") {
-    const fine = Array.isArray(command) && command.length > 0 && command.every((word) => typeof word === "string");
+    const fine =
+      Array.isArray(command) && command.length > 0 && command.every((word) => typeof word === "string");
     if (!fine) throw invalid("command", "a local server needs a list of texts, the program first");
   } else if (type === "remote") {
-    if (typeof url !== "string" || url.trim() === "") throw invalid("url", "a remote server needs the address as a text");
+    if (typeof url !== "string" || url.trim() === "")
+      throw invalid("url", "a remote server needs the address as a text");
   } else throw invalid("type", 'it must be "local" or "remote"');
 }
 

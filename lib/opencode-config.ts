@@ -1,7 +1,14 @@
 import { ApiError } from "./errors.ts";
 import { copyObject, isJsonObject, prettyJson, sameJson, type JsonObject } from "./json.ts";
 import { editJsonc } from "./jsonc-edit.ts";
-import { jsoncProperty, jsoncValue, parseJsonc, positionOf, type JsoncNode, type JsoncProblem } from "./jsonc.ts";
+import {
+  jsoncProperty,
+  jsoncValue,
+  parseJsonc,
+  positionOf,
+  type JsoncNode,
+  type JsoncProblem,
+} from "./jsonc.ts";
 import { readText, StorageError, type Change, type ReadableStorage } from "./storage.ts";
 
 /** What the functions here read through: a storage, a view of a plan, or a view of the cache. */
@@ -74,9 +81,11 @@ export function patchOpencode(file: OpencodeFile, patch: JsonObject): JsonObject
   const wanted = Object.hasOwn(patch, "permission") ? patch["permission"] : undefined;
   if (!isJsonObject(wanted) || isUnset(wanted)) return merged;
   const base = opencodeObject(file)["permission"] ?? {};
-  if (typeof base !== "string" && !isJsonObject(base)) throw misshapen(file, ["permission"], "an object or one word");
+  if (typeof base !== "string" && !isJsonObject(base))
+    throw misshapen(file, ["permission"], "an object or one word");
   const permission = mergeShallow(typeof base === "string" ? { "*": base } : base, wanted);
-  const untouched = Object.keys(permission).length === 0 && !Object.hasOwn(opencodeObject(file), "permission");
+  const untouched =
+    Object.keys(permission).length === 0 && !Object.hasOwn(opencodeObject(file), "permission");
   if (untouched) delete merged["permission"];
   else merged["permission"] = permission;
   return merged;
@@ -95,8 +104,13 @@ export async function readOpenwork(reader: Pick<Reader, "readFile">): Promise<{ 
     if (parseJsonc(text).problems?.[0]?.code !== "NestingTooDeep") return { value };
   } catch (cause) {
     const first = parseJsonc(text).problems?.[0];
-    const where = first ? ` Look at ${place(text, first.offset)}.` : " Comments and trailing commas are not allowed there.";
-    throw new ApiError("invalid_json", `${openworkPath} is not valid JSON.${where}`, undefined, { status: 422, cause });
+    const where = first
+      ? ` Look at ${place(text, first.offset)}.`
+      : " Comments and trailing commas are not allowed there.";
+    throw new ApiError("invalid_json", `${openworkPath} is not valid JSON.${where}`, undefined, {
+      status: 422,
+      cause,
+    });
   }
   throw new ApiError("invalid_json", `${openworkPath} is nested too deeply.`, undefined, { status: 422 });
 }
@@ -123,8 +137,14 @@ export function misshapen(file: OpencodeFile, keys: readonly string[], wanted: s
   for (const key of keys) node = (node && jsoncProperty(node, key)?.value) ?? null;
   const name = keys.length === 0 ? file.path : `"${keys.join(".")}" in ${file.path}`;
   const found = node ? kindOf(jsoncValue(node)) : "something else";
-  const details: JsoncProblem[] = node ? [{ code: "ValueExpected", offset: node.offset, length: node.end - node.offset }] : [];
-  return new ApiError("invalid_jsonc", `${name} must be ${wanted}; it is ${found}. Nothing was changed.`, details);
+  const details: JsoncProblem[] = node
+    ? [{ code: "ValueExpected", offset: node.offset, length: node.end - node.offset }]
+    : [];
+  return new ApiError(
+    "invalid_jsonc",
+    `${name} must be ${wanted}; it is ${found}. Nothing was changed.`,
+    details,
+  );
 }
 
 function brokenJsonc(path: string, text: string, problems: readonly JsoncProblem[]): ApiError {
@@ -153,7 +173,8 @@ async function readConfigText(
     return (await readText(reader, path))?.text ?? null;
   } catch (cause) {
     if (!(cause instanceof StorageError) || cause.code !== "not_a_file") throw cause;
-    const details = code === "invalid_jsonc" ? [{ code: "InvalidCharacter", offset: 0, length: 0 }] : undefined;
+    const details =
+      code === "invalid_jsonc" ? [{ code: "InvalidCharacter", offset: 0, length: 0 }] : undefined;
     throw new ApiError(code, `${path} cannot be read as UTF-8 text.`, details, { status: 422, cause });
   }
 }

@@ -39,7 +39,8 @@ export function configuredSpecs(config: unknown): string[] {
 export function withPlugin(file: OpencodeFile, spec: string): Record<string, unknown> {
   const config = opencodeObject(file);
   const plugin = config["plugin"] ?? [];
-  if (typeof plugin !== "string" && !Array.isArray(plugin)) throw misshapen(file, ["plugin"], "a list of plugins or one plugin");
+  if (typeof plugin !== "string" && !Array.isArray(plugin))
+    throw misshapen(file, ["plugin"], "a list of plugins or one plugin");
   const name = pluginName(spec);
   if (configuredSpecs(config).some((present) => pluginName(present) === name)) return config;
   return { ...config, plugin: [plugin, spec].flat() };

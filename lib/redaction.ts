@@ -84,7 +84,10 @@ export class ScopedAnswer<T extends object> {
 
   /** The JSON object text for a scope. `more`: members that are not cached. */
   json(scope: Scope, more?: JsonObject): string {
-    const text = scope === "viewer" ? (this.#redacted ??= redactedJson(this.value)) : (this.#whole ??= JSON.stringify(this.value));
+    const text =
+      scope === "viewer"
+        ? (this.#redacted ??= redactedJson(this.value))
+        : (this.#whole ??= JSON.stringify(this.value));
     return more === undefined ? text : joinObjects(text, JSON.stringify(more));
   }
 }

@@ -56,7 +56,8 @@ const queryParameter: RegExp = /([?&;#])([\w.~%[\]-]{1,64})=([^&;#\s"']*)/g;
 const quotedAssignment: RegExp = /(?<![\w.-])([A-Za-z_][\w.-]{0,100})=(?:"[^"]+"|'[^']+')/g;
 /** With a digit in it: prose about bearer authentication stays. */
 const bearer: RegExp = /\b(bearer)\s{1,4}(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}/gi;
-const secretHeader: RegExp = /\b((?:proxy-)?authorization|(?:x-)?api-key|x-[\w-]{0,40}(?:token|key|secret)|cookie)(\s{0,4}:\s{0,4})\S.*/gi;
+const secretHeader: RegExp =
+  /\b((?:proxy-)?authorization|(?:x-)?api-key|x-[\w-]{0,40}(?:token|key|secret)|cookie)(\s{0,4}:\s{0,4})\S.*/gi;
 /** Shapes that only tokens have: those of the usual providers, of this server, and JSON web tokens. */
 const tokenShape: RegExp =
   /(?<![\w-])(?:(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|npm_[A-Za-z0-9]{30,}|owt_[0-9a-f]{32}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)/g;
@@ -66,7 +67,9 @@ export function cleanText(text: string): string {
   if (text.length < 4) return text;
   const plain = text
     .replace(urlCredentials, (whole, scheme: string | undefined, user: string) =>
-      user !== "" && user !== mask && (scheme !== undefined || user.includes(":")) ? `${scheme ?? ""}://${mask}@` : whole,
+      user !== "" && user !== mask && (scheme !== undefined || user.includes(":"))
+        ? `${scheme ?? ""}://${mask}@`
+        : whole,
     )
     .replace(queryParameter, (whole, mark: string, name: string, value: string) =>
       value !== "" && isSecretName(decodeName(name)) ? `${mark}${name}=${mask}` : whole,
@@ -83,7 +86,9 @@ function cleanWords(text: string): string {
   const pieces = text.split(/(\s+)/);
   const words = pieces.filter((_, index) => index % 2 === 0);
   const clean = maskArguments(words) as readonly string[];
-  return pieces.map((piece, index) => (index % 2 === 0 ? cleanAssignment(clean[index / 2] ?? piece) : piece)).join("");
+  return pieces
+    .map((piece, index) => (index % 2 === 0 ? cleanAssignment(clean[index / 2] ?? piece) : piece))
+    .join("");
 }
 
 const assignment: RegExp = /^(["']?-{0,2}([A-Za-z_][\w.-]{0,100})=)(.+)$/s;
@@ -114,7 +119,8 @@ export function maskArguments(list: readonly unknown[]): readonly unknown[] {
 function maskAfter(before: string, argument: string): string {
   const name = flag.exec(before)?.[1];
   if (name === undefined) return argument;
-  if (name === "H" || /headers?$/i.test(name)) return argument.replace(/^([\w-]{1,100}\s{0,4}[:=]\s{0,4})?.*$/s, `$1${mask}`);
+  if (name === "H" || /headers?$/i.test(name))
+    return argument.replace(/^([\w-]{1,100}\s{0,4}[:=]\s{0,4})?.*$/s, `$1${mask}`);
   if (name === "e" || name === "env") return argument.replace(variable, `$1${mask}`);
   if ((name === "u" || name === "user") && argument.includes(":")) return mask;
   return isSecretName(name) && !/^-{1,2}[A-Za-z]/.test(argument) ? mask : argument;

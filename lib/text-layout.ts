@@ -14,7 +14,10 @@ export class TextLayout {
   constructor(text: string, root: JsoncNode) {
     this.text = text;
     this.eol = /\r\n|\r|\n/.exec(text)?.[0] ?? "\n";
-    this.#lineStarts = [0, ...Array.from(text.matchAll(/\r\n|\r|\n/g), (match) => match.index + match[0].length)];
+    this.#lineStarts = [
+      0,
+      ...Array.from(text.matchAll(/\r\n|\r|\n/g), (match) => match.index + match[0].length),
+    ];
     this.unit = this.#indentUnit(root) ?? "  ";
     this.tight = isTight(text, root);
   }
@@ -24,12 +27,18 @@ export class TextLayout {
     if (this.tight) return JSON.stringify(value);
     // Strings hold no raw line break, so each one here is between values.
     const lines = JSON.stringify(value, null, 1);
-    return lines.replace(/\[\n */g, "[").replace(/\n *\]/g, "]").replace(/\n */g, " ");
+    return lines
+      .replace(/\[\n */g, "[")
+      .replace(/\n *\]/g, "]")
+      .replace(/\n */g, " ");
   }
 
   /** A value over as many lines as it takes; the first goes on where it is put, the others are indented. */
   block(value: unknown, indent: string): string {
-    return JSON.stringify(value, null, "\t").replace(/\n(\t*)/g, (_, tabs: string) => this.eol + indent + this.unit.repeat(tabs.length));
+    return JSON.stringify(value, null, "\t").replace(
+      /\n(\t*)/g,
+      (_, tabs: string) => this.eol + indent + this.unit.repeat(tabs.length),
+    );
   }
 
   /** Whether two offsets are on one line. */

@@ -19,10 +19,12 @@ export const page: string = `<!doctype html>
 <main>
   <section id="sign-in" hidden>
     <h2>Sign in</h2>
-    <p>Paste the <strong>host token</strong> that the server printed at its start, or a token of scope <em>owner</em>: only a host may answer approvals. Other tokens show the status alone.</p>
+    <p>Paste the <strong>host token</strong> that the server printed at its start: it opens the approvals. The <strong>client token</strong> adds the status. A token of scope <em>owner</em> does for both.</p>
     <form id="sign-in-form">
-      <label for="token">Token</label>
-      <input id="token" type="password" autocomplete="off" spellcheck="false" required>
+      <label for="host-token">Host or owner token</label>
+      <input id="host-token" type="password" autocomplete="off" spellcheck="false">
+      <label for="client-token">Client token</label>
+      <input id="client-token" type="password" autocomplete="off" spellcheck="false">
       <button type="submit">Sign in</button>
     </form>
     <p id="sign-in-error" class="error" role="alert" hidden></p>
@@ -30,14 +32,14 @@ export const page: string = `<!doctype html>
   <section id="approvals" hidden>
     <h2>Waiting for you <span id="count" class="count">0</span></h2>
     <p id="nothing">Nothing waits. A write shows up here with its diff the moment a client sends it.</p>
-    <p id="not-host" class="notice" hidden>This token may look, not decide: sign in with the host token or an owner token to answer.</p>
+    <p id="not-host" class="notice" hidden>This token may look, not decide: sign in with the host token or an owner token to see and answer what waits.</p>
     <p id="auto" class="notice" hidden>This server allows every write by itself (approval mode <code>auto</code>); nothing will wait here.</p>
     <ol id="list"></ol>
   </section>
   <section id="status" hidden>
     <h2>Status</h2>
     <dl id="facts"></dl>
-    <button type="button" id="sign-out" class="quiet">Forget the token</button>
+    <button type="button" id="sign-out" class="quiet">Forget the tokens</button>
   </section>
 </main>
 <template id="approval">

@@ -1,22 +1,37 @@
 /** Script of the built-in page. Everything that comes from outside is put in as text, never as markup. */
-export const script: string = `const stored = "openwork.token";
+export const script: string = `const stored = { client: "openwork.token", host: "openwork.hostToken" };
 const byId = (id) => document.getElementById(id);
+const signedIn = () => Object.values(stored).some((key) => localStorage.getItem(key));
 
-/** The token from the address (#token=…) is kept and taken out of sight. */
-function takeTokenFromAddress() {
-  const token = new URLSearchParams(location.hash.slice(1)).get("token");
-  if (!token) return;
-  localStorage.setItem(stored, token);
+/** Tokens in the address (#token=…&hostToken=…) are kept and taken out of sight. */
+function takeTokensFromAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (!given.get("token") && !given.get("hostToken")) return;
+  keep(given.get("token"), given.get("hostToken"));
   history.replaceState(null, "", location.pathname + location.search);
 }
 
-const tokenHeaders = (token) => ({ authorization: "Bearer " + token, "x-openwork-host-token": token });
+function keep(client, host) {
+  forget();
+  if (client) localStorage.setItem(stored.client, client);
+  if (host) localStorage.setItem(stored.host, host);
+}
+
+function forget() {
+  for (const key of Object.values(stored)) localStorage.removeItem(key);
+}
+
+/** One token alone is tried as both: an owner token is a client's and a host's. */
+function tokenHeaders() {
+  const client = localStorage.getItem(stored.client);
+  const host = localStorage.getItem(stored.host);
+  return { authorization: "Bearer " + (client ?? host), "x-openwork-host-token": host ?? client };
+}
 
 async function call(path, options = {}) {
-  const token = localStorage.getItem(stored) ?? "";
   const response = await fetch(path, {
     ...options,
-    headers: { ...tokenHeaders(token), ...(options.body ? { "content-type": "application/json" } : {}) },
+    headers: { ...tokenHeaders(), ...(options.body ? { "content-type": "application/json" } : {}) },
   });
   const body = await response.json().catch(() => ({}));
   if (response.ok) return body;
@@ -25,7 +40,7 @@ async function call(path, options = {}) {
   throw error;
 }
 
-/** What the kept token may do: answer approvals (host), look (client), both or nothing. */
+/** What the kept tokens may do: answer approvals (host), look (client), both or nothing. */
 async function rights() {
   const may = (path) => call(path).then((body) => body, (error) => {
     if (error.status === 401 || error.status === 403) return null;
@@ -46,7 +61,7 @@ function showSignIn(message) {
   byId("sign-in-error").hidden = !message;
   byId("sign-in-error").textContent = message ?? "";
   connection("not signed in");
-  byId("token").focus();
+  byId("host-token").focus();
 }
 
 function fact(name, value) {
@@ -68,7 +83,7 @@ function showStatus(status, health) {
     fact("Read-only", status.readOnly ? "yes" : "no");
     byId("auto").hidden = status.approval.mode !== "auto";
   } else {
-    fact("Details", "need a client or owner token; the host token opens approvals only");
+    fact("Details", "need the client token too, or an owner token");
   }
   byId("status").hidden = false;
 }
@@ -145,7 +160,7 @@ const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 async function follow(first) {
   let cursor = first.cursor;
   showApprovals(first.items);
-  while (localStorage.getItem(stored)) {
+  while (signedIn()) {
     try {
       const page = await call("/approvals?wait=50&since=" + cursor);
       cursor = page.cursor;
@@ -166,12 +181,12 @@ async function goToMount(status) {
 }
 
 async function start() {
-  if (!localStorage.getItem(stored)) return showSignIn();
+  if (!signedIn()) return showSignIn();
   try {
     const [{ approvals, status }, health] = await Promise.all([rights(), call("/health")]);
     if (!approvals && !status) {
-      localStorage.removeItem(stored);
-      return showSignIn("The server does not know this token.");
+      forget();
+      return showSignIn("The server knows none of these tokens.");
     }
     await goToMount(status);
     byId("sign-in").hidden = true;
@@ -190,16 +205,18 @@ async function start() {
 
 byId("sign-in-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  localStorage.setItem(stored, byId("token").value.trim());
-  byId("token").value = "";
+  const [client, host] = ["client-token", "host-token"].map((id) => byId(id).value.trim());
+  if (!client && !host) return showSignIn("Paste at least one token.");
+  keep(client, host);
+  byId("sign-in-form").reset();
   void start();
 });
 byId("sign-out").addEventListener("click", () => {
-  localStorage.removeItem(stored);
+  forget();
   byId("list").replaceChildren();
   showSignIn();
 });
-takeTokenFromAddress();
+takeTokensFromAddress();
 setInterval(showTimeLeft, 1000);
 void start();
 `;

@@ -37,8 +37,9 @@ main { max-width: 60rem; margin: 0 auto; padding: 1rem; display: grid; gap: 1rem
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1rem; min-width: 0; }
 .count { display: inline-block; min-width: 1.6em; padding: 0 0.4em; border-radius: 1em; background: var(--line); text-align: center; font-size: 0.85rem; }
 .count.some { background: var(--accent); color: var(--card); }
-form { display: flex; flex-wrap: wrap; gap: 0.5rem; align-items: center; }
-input { flex: 1 1 16rem; padding: 0.5rem; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); color: inherit; font: inherit; }
+form { display: grid; gap: 0.3rem; max-width: 30rem; }
+form button { justify-self: start; margin-top: 0.5rem; }
+input { padding: 0.5rem; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); color: inherit; font: inherit; }
 button { padding: 0.5rem 1rem; border: 1px solid var(--accent); border-radius: 6px; background: var(--accent); color: var(--card); font: inherit; cursor: pointer; }
 button.deny { background: none; border-color: var(--danger); color: var(--danger); }
 button.quiet { background: none; border-color: var(--line); color: var(--soft); }

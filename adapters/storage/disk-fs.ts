@@ -91,8 +91,8 @@ export const nodeFs: DiskFs = {
 
 /** The `errno` name of a system error, or "" for anything else. */
 export function errno(error: unknown): string {
-  if (error instanceof Error && "code" in error && typeof error.code === "string") return error.code;
-  return "";
+  if (error instanceof StorageError || !(error instanceof Error) || !("code" in error)) return "";
+  return typeof error.code === "string" ? error.code : "";
 }
 
 const reasons: Record<string, [StorageErrorCode, string]> = {

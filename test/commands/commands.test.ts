@@ -22,6 +22,15 @@ function names(json: { items: { name: string }[] }): string[] {
   return json.items.map((item) => item.name);
 }
 
+function code(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    return error instanceof ApiError ? error.code : "other";
+  }
+  return "none";
+}
+
 describe("command files", () => {
   it("are written with all keys in their order", () => {
     const { text } = composeCommand({
@@ -51,14 +60,6 @@ describe("command files", () => {
   });
 
   it("check the template before the name", () => {
-    const code = (run: () => unknown): string => {
-      try {
-        run();
-      } catch (error) {
-        return error instanceof ApiError ? error.code : "other";
-      }
-      return "none";
-    };
     expect(code(() => composeCommand({ name: "bad name", template: " \n" }))).toBe(
       "invalid_command_template",
     );

@@ -5,7 +5,10 @@ type Server = Awaited<ReturnType<typeof startMemoryServer>>;
 let server: Server;
 const openwork = ".opencode/openwork.json";
 
-async function start(files: Record<string, string> = {}, config?: Parameters<typeof startMemoryServer>[0]): Promise<string> {
+async function start(
+  files: Record<string, string> = {},
+  config?: Parameters<typeof startMemoryServer>[0],
+): Promise<string> {
   server = await startMemoryServer(config);
   for (const [path, text] of Object.entries(files)) await put(server.storage, path, text);
   return `/workspace/${server.workspace}/config`;
@@ -33,14 +36,19 @@ describe("GET config", () => {
 
   test("whatever the files hold is shown, __proto__ keys too", async () => {
     const path = await start({ "opencode.json": '[1,{"__proto__":{"a":1}}]', [openwork]: '"text"' });
-    expect((await server.client.get(path)).text).toBe('{"opencode":[1,{"__proto__":{"a":1}}],"openwork":"text","updatedAt":null}');
+    expect((await server.client.get(path)).text).toBe(
+      '{"opencode":[1,{"__proto__":{"a":1}}],"openwork":"text","updatedAt":null}',
+    );
   });
 
   test("I26: a broken opencode file is 422 with positions", async () => {
     const path = await start({ "opencode.jsonc": '{\n  "a" 1\n}\n' });
     const { status, json } = await server.client.get(path);
     expect(status).toBe(422);
-    expect(json).toMatchObject({ code: "invalid_jsonc", details: [{ code: "ColonExpected", offset: 8, length: 1 }] });
+    expect(json).toMatchObject({
+      code: "invalid_jsonc",
+      details: [{ code: "ColonExpected", offset: 8, length: 1 }],
+    });
     expect(json.message).toContain("line 2, column 7");
   });
 
@@ -60,15 +68,22 @@ describe("GET config", () => {
     await put(server.storage, "opencode.json", "{}");
     await put(server.storage, openwork, "[".repeat(50_000) + "]".repeat(50_000));
     await expect.poll(async () => (await server.client.get(path)).json.code).toBe("invalid_json");
-    await server.storage.commit([{ op: "write", path: "opencode.json", body: new Uint8Array([0x22, 0xff, 0x22]) }]);
-    await expect.poll(async () => (await server.client.get(path)).json).toMatchObject({
-      code: "invalid_jsonc",
-      details: [{ code: "InvalidCharacter", offset: 0, length: 0 }],
-    });
+    await server.storage.commit([
+      { op: "write", path: "opencode.json", body: new Uint8Array([0x22, 0xff, 0x22]) },
+    ]);
+    await expect
+      .poll(async () => (await server.client.get(path)).json)
+      .toMatchObject({
+        code: "invalid_jsonc",
+        details: [{ code: "InvalidCharacter", offset: 0, length: 0 }],
+      });
   });
 
   test("I04: viewers see no secrets and are told; collaborators see all", async () => {
-    const config = { mcp: { a: { type: "remote", url: "https://u:p@h", headers: { A: "hunter2" } } }, model: "m" };
+    const config = {
+      mcp: { a: { type: "remote", url: "https://u:p@h", headers: { A: "hunter2" } } },
+      model: "m",
+    };
     const path = await start({ "opencode.json": JSON.stringify(config), [openwork]: '{"apiKey":"hunter2"}' });
     const token = await viewerToken();
     const seen = await server.client.get(path, { token });
@@ -83,7 +98,9 @@ describe("GET config", () => {
     expect(all.json).not.toHaveProperty("redacted");
     await put(server.storage, "opencode.json", "{}");
     await put(server.storage, openwork, "{}");
-    await expect.poll(async () => (await server.client.get(path, { token })).json).toEqual({ opencode: {}, openwork: {}, updatedAt: null });
+    await expect
+      .poll(async () => (await server.client.get(path, { token })).json)
+      .toEqual({ opencode: {}, openwork: {}, updatedAt: null });
   });
 });
 
@@ -133,15 +150,23 @@ describe("PATCH config", () => {
   });
 
   test("I27: permission merges key by key, keeping order and comments", async () => {
-    const before = '{\n  "permission": {\n    // careful\n    "edit": "ask",\n    "bash": { "*": "ask" }\n  }\n}\n';
+    const before =
+      '{\n  "permission": {\n    // careful\n    "edit": "ask",\n    "bash": { "*": "ask" }\n  }\n}\n';
     const path = await start({ "opencode.jsonc": before });
-    await server.client.patch(path, { opencode: { permission: { bash: { "git *": "allow" }, webfetch: "deny" } } });
+    await server.client.patch(path, {
+      opencode: { permission: { bash: { "git *": "allow" }, webfetch: "deny" } },
+    });
     expect(await textOf(server.storage, "opencode.jsonc")).toBe(
       '{\n  "permission": {\n    // careful\n    "edit": "ask",\n    "bash": { "git *": "allow" },\n    "webfetch": "deny"\n  }\n}\n',
     );
     await server.client.patch(path, { opencode: { permission: { edit: { $unset: true }, bash: null } } });
-    expect((await server.client.get(path)).json.opencode.permission).toEqual({ bash: null, webfetch: "deny" });
-    await server.client.patch(path, { opencode: { permission: { external_directory: { "/n/*": "allow" } } } });
+    expect((await server.client.get(path)).json.opencode.permission).toEqual({
+      bash: null,
+      webfetch: "deny",
+    });
+    await server.client.patch(path, {
+      opencode: { permission: { external_directory: { "/n/*": "allow" } } },
+    });
     expect((await server.client.get(path)).json.opencode.permission).toHaveProperty("external_directory");
     await server.client.patch(path, { opencode: { permission: { $unset: true } } });
     expect((await server.client.get(path)).json.opencode).toEqual({});
@@ -150,7 +175,9 @@ describe("PATCH config", () => {
   test("I27: one word for all permissions becomes its rule for *; unsetting where nothing is adds nothing", async () => {
     const path = await start({ "opencode.json": '{"permission":"ask"}' });
     await server.client.patch(path, { opencode: { permission: { edit: "allow" } } });
-    expect((await server.client.get(path)).json.opencode).toEqual({ permission: { "*": "ask", edit: "allow" } });
+    expect((await server.client.get(path)).json.opencode).toEqual({
+      permission: { "*": "ask", edit: "allow" },
+    });
     await put(server.storage, "opencode.json", "{}");
     await server.client.patch(path, { opencode: { permission: { edit: { $unset: true } } } });
     expect(await textOf(server.storage, "opencode.json")).toBe("{}");
@@ -166,30 +193,41 @@ describe("PATCH config", () => {
 
   test("I27: keys are removed with $unset, in openwork.json too", async () => {
     const path = await start({ "opencode.jsonc": file, [openwork]: '{"a":1,"b":2}' });
-    await server.client.patch(path, { opencode: { model: { $unset: true } }, openwork: { a: { $unset: true }, c: { $unset: true } } });
-    expect(await textOf(server.storage, "opencode.jsonc")).toBe('{\n\t// about model\n\t// tail\n\t"list": [1, 2],\n}\n');
+    await server.client.patch(path, {
+      opencode: { model: { $unset: true } },
+      openwork: { a: { $unset: true }, c: { $unset: true } },
+    });
+    expect(await textOf(server.storage, "opencode.jsonc")).toBe(
+      '{\n\t// about model\n\t// tail\n\t"list": [1, 2],\n}\n',
+    );
     expect(await textOf(server.storage, openwork)).toBe('{\n  "b": 2\n}\n');
   });
 
-  test.each(["", "{", "{oops}", '{"a":1}}', "// nothing"])("I26: a broken file (%j) is 422 and stays as it is", async (text) => {
-    const path = await start({ "opencode.jsonc": text });
-    const { status, json } = await server.client.patch(path, { opencode: { a: 1 } });
-    expect([status, json.code]).toEqual([422, "invalid_jsonc"]);
-    expect(json.details.length).toBeGreaterThan(0);
-    expect(await textOf(server.storage, "opencode.jsonc")).toBe(text);
-  });
+  test.each(["", "{", "{oops}", '{"a":1}}', "// nothing"])(
+    "I26: a broken file (%j) is 422 and stays as it is",
+    async (text) => {
+      const path = await start({ "opencode.jsonc": text });
+      const { status, json } = await server.client.patch(path, { opencode: { a: 1 } });
+      expect([status, json.code]).toEqual([422, "invalid_jsonc"]);
+      expect(json.details.length).toBeGreaterThan(0);
+      expect(await textOf(server.storage, "opencode.jsonc")).toBe(text);
+    },
+  );
 
-  test.each(["[1]", '"text"', "5", "null"])("I52: a file that holds %s cannot take settings", async (text) => {
-    const path = await start({ "opencode.jsonc": text });
-    const { status, json } = await server.client.patch(path, { opencode: { a: 1 } });
-    expect([status, json.code]).toEqual([422, "invalid_jsonc"]);
-    expect(json.message).toContain("must be an object");
-    expect(await textOf(server.storage, "opencode.jsonc")).toBe(text);
-    await put(server.storage, openwork, text);
-    const other = await server.client.patch(path, { openwork: { a: 1 } });
-    expect([other.status, other.json.code]).toEqual([422, "invalid_json"]);
-    expect(await textOf(server.storage, openwork)).toBe(text);
-  });
+  test.each(["[1]", '"text"', "5", "null"])(
+    "I52: a file that holds %s cannot take settings",
+    async (text) => {
+      const path = await start({ "opencode.jsonc": text });
+      const { status, json } = await server.client.patch(path, { opencode: { a: 1 } });
+      expect([status, json.code]).toEqual([422, "invalid_jsonc"]);
+      expect(json.message).toContain("must be an object");
+      expect(await textOf(server.storage, "opencode.jsonc")).toBe(text);
+      await put(server.storage, openwork, text);
+      const other = await server.client.patch(path, { openwork: { a: 1 } });
+      expect([other.status, other.json.code]).toEqual([422, "invalid_json"]);
+      expect(await textOf(server.storage, openwork)).toBe(text);
+    },
+  );
 
   test("I28: when one file is broken the other is not written either", async () => {
     const path = await start({ [openwork]: "{oops" });
@@ -230,10 +268,14 @@ describe("PATCH config", () => {
   });
 
   test("I32: what is wrong is refused before the host is asked; the host sees every path and the diff", async () => {
-    const path = await start({ "opencode.json": '{\n  "a": 1\n}\n' }, configOf({ approval: { mode: "manual", timeoutMs: 5000 } }));
+    const path = await start(
+      { "opencode.json": '{\n  "a": 1\n}\n' },
+      configOf({ approval: { mode: "manual", timeoutMs: 5000 } }),
+    );
     expect((await server.client.patch(path, { opencode: [] })).status).toBe(400);
     const pending = server.client.patch(path, { opencode: { a: 2 }, openwork: { b: 1 } });
-    const approvals = async (): Promise<any> => (await server.client.get("/approvals", { host: true })).json.items; // oxlint-disable-line typescript/no-explicit-any -- any shape
+    const approvals = async (): Promise<{ id: string }[]> =>
+      (await server.client.get("/approvals", { host: true })).json.items;
     await expect.poll(approvals).toHaveLength(1);
     const [question] = await approvals();
     expect(question).toMatchObject({
@@ -244,7 +286,7 @@ describe("PATCH config", () => {
     expect(JSON.stringify(question)).toContain('\\"a\\": 2');
     // I30: what moved while the host thought is merged, not overwritten.
     await put(server.storage, "opencode.json", '{\n  "a": 1,\n  "mine": true\n}\n');
-    await server.client.post(`/approvals/${question.id}`, { reply: "allow" }, { host: true });
+    await server.client.post(`/approvals/${question?.id}`, { reply: "allow" }, { host: true });
     expect((await pending).status).toBe(200);
     expect(await textOf(server.storage, "opencode.json")).toBe('{\n  "a": 2,\n  "mine": true\n}\n');
   });
@@ -252,7 +294,9 @@ describe("PATCH config", () => {
   test("I20: fifty patches at once all take effect", async () => {
     const path = await start({ "opencode.jsonc": "{\n  // mine\n}\n" });
     const answers = await Promise.all(
-      Array.from({ length: 50 }, (_, index) => server.client.patch(path, { opencode: { [`k${index}`]: index }, openwork: { [`w${index}`]: index } })),
+      Array.from({ length: 50 }, (_, index) =>
+        server.client.patch(path, { opencode: { [`k${index}`]: index }, openwork: { [`w${index}`]: index } }),
+      ),
     );
     expect(answers.every((answer) => answer.status === 200)).toBe(true);
     const { json } = await server.client.get(path);

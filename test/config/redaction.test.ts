@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ScopedAnswer, redact } from "../../lib/redaction.ts";
 import { cleanText, isSecretName } from "../../lib/secrets.ts";
@@ -8,19 +8,50 @@ const secret = "hunter2-SECRET-value";
 
 describe("I04: names", () => {
   test.each([
-    "apiKey", "API_KEY", "api-key", "apikey", "OPENAI_API_KEY", "key", "accessKeyId".slice(0, 9), "secret", "clientSecret",
-    "password", "db_passwd", "token", "GITHUB_TOKEN", "x-auth-token", "authorization", "Authorization", "cookie", "private_key",
-    "credentials", "passphrase", "refresh.token", "HTTPAuthToken",
+    "apiKey",
+    "API_KEY",
+    "api-key",
+    "apikey",
+    "OPENAI_API_KEY",
+    "key",
+    "accessKeyId".slice(0, 9),
+    "secret",
+    "clientSecret",
+    "password",
+    "db_passwd",
+    "token",
+    "GITHUB_TOKEN",
+    "x-auth-token",
+    "authorization",
+    "Authorization",
+    "cookie",
+    "private_key",
+    "credentials",
+    "passphrase",
+    "refresh.token",
+    "HTTPAuthToken",
   ])("%s is secret", (name) => {
     expect(isSecretName(name)).toBe(true);
   });
 
-  test.each(["maxTokens", "tokens", "keybinds", "leader_key", "publicKey", "name", "url", "model", "monkey", "author", "$schema", "theme", "", "tokenizer"])(
-    "%s is not",
-    (name) => {
-      expect(isSecretName(name)).toBe(false);
-    },
-  );
+  test.each([
+    "maxTokens",
+    "tokens",
+    "keybinds",
+    "leader_key",
+    "publicKey",
+    "name",
+    "url",
+    "model",
+    "monkey",
+    "author",
+    "$schema",
+    "theme",
+    "",
+    "tokenizer",
+  ])("%s is not", (name) => {
+    expect(isSecretName(name)).toBe(false);
+  });
 });
 
 describe("I04: texts", () => {
@@ -43,7 +74,10 @@ describe("I04: texts", () => {
     ["use bearer abcdef123456 now", "use bearer *** now"],
     [`sk-${"a1-B".repeat(6)}`, "***"],
     [`owt_${"0123456789abcdef".repeat(2)}`, "***"],
-    ["plain prose about a token and a key, e.g. --port 3", "plain prose about a token and a key, e.g. --port 3"],
+    [
+      "plain prose about a token and a key, e.g. --port 3",
+      "plain prose about a token and a key, e.g. --port 3",
+    ],
     ["bearer authentication", "bearer authentication"],
     ["***", "***"],
   ])("%j shows as %j", (text, shown) => {
@@ -52,9 +86,34 @@ describe("I04: texts", () => {
 
   test("hostile texts are looked through quickly", () => {
     const n = 100_000;
-    const texts = ["a", "eyJ-", "://", "?a=", "sk-", "-", "x-", "bearer ", "--token ", "=", " ", "?", "&a", "cookie ", "@", "A_", "gh", "a=\"", "a='b", "eyJa.", "a.", "x-token:"].flatMap(
-      (piece) => [piece.repeat(n / piece.length), `https://${piece.repeat(n / piece.length)}`, `--token=${piece.repeat(n / piece.length)} x`],
-    );
+    const texts = [
+      "a",
+      "eyJ-",
+      "://",
+      "?a=",
+      "sk-",
+      "-",
+      "x-",
+      "bearer ",
+      "--token ",
+      "=",
+      " ",
+      "?",
+      "&a",
+      "cookie ",
+      "@",
+      "A_",
+      "gh",
+      'a="',
+      "a='b",
+      "eyJa.",
+      "a.",
+      "x-token:",
+    ].flatMap((piece) => [
+      piece.repeat(n / piece.length),
+      `https://${piece.repeat(n / piece.length)}`,
+      `--token=${piece.repeat(n / piece.length)} x`,
+    ]);
     for (const text of texts) {
       const started = performance.now();
       cleanText(text);
@@ -68,11 +127,24 @@ describe("I04: values", () => {
   test("what headers, environments and secret keys hold is hidden; names and the rest stay", () => {
     const config = {
       mcp: {
-        search: { type: "remote", url: "https://h/s?key=abc", headers: { Authorization: `Bearer ${secret}`, "X-Org": secret } },
-        files: { type: "local", command: ["npx", "files", "--api-key", secret, `--token=${secret}`, "-e", `A=${secret}`], environment: { HOME: secret, N: 5 } },
+        search: {
+          type: "remote",
+          url: "https://h/s?key=abc",
+          headers: { Authorization: `Bearer ${secret}`, "X-Org": secret },
+        },
+        files: {
+          type: "local",
+          command: ["npx", "files", "--api-key", secret, `--token=${secret}`, "-e", `A=${secret}`],
+          environment: { HOME: secret, N: 5 },
+        },
         auth: { type: "remote", url: "https://plain.test", enabled: true },
       },
-      provider: { openai: { name: "OpenAI", options: { apiKey: secret, baseURL: "https://b", nested: { credentials: { a: [secret] } } } } },
+      provider: {
+        openai: {
+          name: "OpenAI",
+          options: { apiKey: secret, baseURL: "https://b", nested: { credentials: { a: [secret] } } },
+        },
+      },
       permission: { edit: "ask", bash: { "cat *token*": "deny" } },
       model: "a/b",
     };
@@ -80,11 +152,24 @@ describe("I04: values", () => {
     expect(redacted).toBe(true);
     expect(value).toEqual({
       mcp: {
-        search: { type: "remote", url: "https://h/s?key=***", headers: { Authorization: "***", "X-Org": "***" } },
-        files: { type: "local", command: ["npx", "files", "--api-key", "***", "--token=***", "-e", "A=***"], environment: { HOME: "***", N: "***" } },
+        search: {
+          type: "remote",
+          url: "https://h/s?key=***",
+          headers: { Authorization: "***", "X-Org": "***" },
+        },
+        files: {
+          type: "local",
+          command: ["npx", "files", "--api-key", "***", "--token=***", "-e", "A=***"],
+          environment: { HOME: "***", N: "***" },
+        },
         auth: { type: "remote", url: "https://plain.test", enabled: true },
       },
-      provider: { openai: { name: "OpenAI", options: { apiKey: "***", baseURL: "https://b", nested: { credentials: { a: ["***"] } } } } },
+      provider: {
+        openai: {
+          name: "OpenAI",
+          options: { apiKey: "***", baseURL: "https://b", nested: { credentials: { a: ["***"] } } },
+        },
+      },
       permission: { edit: "ask", bash: { "cat *token*": "deny" } },
       model: "a/b",
     });
@@ -99,12 +184,32 @@ describe("I04: values", () => {
   });
 
   test("a secret under any key of that kind, at any depth, is gone", () => {
-    const secretKey = fc.constantFrom("apiKey", "headers", "environment", "env", "token", "client_secret", "password", "authorization", "X-Headers");
-    const wrap = fc.array(fc.oneof(fc.constantFrom("a", "mcp", "provider", "__proto__", "constructor", "options"), fc.nat(1)), { maxLength: 8 });
+    const secretKey = fc.constantFrom(
+      "apiKey",
+      "headers",
+      "environment",
+      "env",
+      "token",
+      "client_secret",
+      "password",
+      "authorization",
+      "X-Headers",
+    );
+    const wrap = fc.array(
+      fc.oneof(fc.constantFrom("a", "mcp", "provider", "__proto__", "constructor", "options"), fc.nat(1)),
+      { maxLength: 8 },
+    );
     fc.assert(
       fc.property(secretKey, wrap, jsonValue, (key, path, sibling) => {
         let value: unknown = { [key]: secret, deep: { [key]: { x: [{ y: secret }] } } };
-        for (const step of path) value = typeof step === "number" ? [sibling, value] : objectOf([["s", sibling], [step, value]]);
+        for (const step of path)
+          value =
+            typeof step === "number"
+              ? [sibling, value]
+              : objectOf([
+                  ["s", sibling],
+                  [step, value],
+                ]);
         expect(JSON.stringify(redact(value).value)).not.toContain(secret);
       }),
       { numRuns: 1000 },
@@ -114,7 +219,8 @@ describe("I04: values", () => {
   test("keys, shapes and everything that is no text or number stay", () => {
     const shape = (value: unknown): unknown => {
       if (Array.isArray(value)) return value.map((element) => shape(element));
-      if (value !== null && typeof value === "object") return Object.entries(value).map(([key, child]) => [key, shape(child)]);
+      if (value !== null && typeof value === "object")
+        return Object.entries(value).map(([key, child]) => [key, shape(child)]);
       return typeof value === "boolean" || value === null ? value : "leaf";
     };
     fc.assert(
@@ -136,7 +242,9 @@ describe("I04: values", () => {
   });
 
   test("__proto__ keys are data", () => {
-    const value = JSON.parse(`{"__proto__": {"token": "${secret}"}, "env": {"__proto__": "${secret}"}}`) as object;
+    const value = JSON.parse(
+      `{"__proto__": {"token": "${secret}"}, "env": {"__proto__": "${secret}"}}`,
+    ) as object;
     const clean = redact(value).value;
     expect(JSON.stringify(clean)).toBe('{"__proto__":{"token":"***"},"env":{"__proto__":"***"}}');
     expect(({} as { token?: unknown }).token).toBeUndefined();

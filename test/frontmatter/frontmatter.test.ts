@@ -10,6 +10,7 @@ import {
   splitFrontmatter,
   type SplitText,
 } from "../../lib/frontmatter.ts";
+import { costOf } from "./cost.ts";
 
 function join(split: SplitText): string {
   return split.open + split.yaml + split.close + split.body;
@@ -161,9 +162,7 @@ describe("hostile texts of 100,000 characters cost milliseconds", () => {
     "cutting at %j",
     (piece) => {
       for (const text of [fill(piece), `---\n${fill(piece)}`, `---\r\n${fill(piece)}\n---x`]) {
-        const started = performance.now();
-        splitFrontmatter(text);
-        expect(performance.now() - started).toBeLessThan(50);
+        expect(costOf(() => splitFrontmatter(text))).toBeLessThan(200);
       }
     },
   );
@@ -191,25 +190,23 @@ describe("hostile texts of 100,000 characters cost milliseconds", () => {
   ])("parsing %j", (piece) => {
     for (const head of ["", "a: [", 'a: "', "a:\n"]) {
       const yaml = head + fill(piece, maxFrontmatterLength - head.length - 1);
-      const started = performance.now();
-      codeOf(() => readFrontmatter(`---\n${yaml}\n---\n`));
-      expect(performance.now() - started).toBeLessThan(1000);
+      expect(costOf(() => codeOf(() => readFrontmatter(`---\n${yaml}\n---\n`)))).toBeLessThan(1000);
     }
-    const started = performance.now();
-    expect(codeOf(() => readFrontmatter(`---\n${fill(piece)}\n---\n`))).toMatch(/invalid_frontmatter|none/);
-    expect(performance.now() - started).toBeLessThan(50);
+    const text = `---\n${fill(piece)}\n---\n`;
+    expect(costOf(() => expect(codeOf(() => readFrontmatter(text))).toMatch(/invalid_frontmatter|none/))).toBeLessThan(200);
   });
 
   it("an alias bomb is never expanded", () => {
     const bomb = ["a: &a [x, x, x, x, x, x, x, x, x]"];
-    for (const [from, to] of ["ab", "bc", "cd", "de", "ef", "fg", "gh", "hi"].map((pair) => [...pair])) {
+    for (const [from, to] of ["ab", "bc", "cd", "de", "ef", "fg", "gh", "hi"]) {
       bomb.push(`${to}: &${to} [${Array.from({ length: 9 }, () => `*${from}`).join(", ")}]`);
     }
     const text = `---\nname: x\n${bomb.join("\n")}\n---\nbody\n`;
-    const started = performance.now();
-    expect(readFrontmatter(text).fields.get("name")).toBe("x");
-    expect(edit(text, { name: "y" }).length).toBeLessThan(2000);
-    expect(performance.now() - started).toBeLessThan(500);
+    const cost = costOf(() => {
+      expect(readFrontmatter(text).fields.get("name")).toBe("x");
+      expect(edit(text, { name: "y" }).length).toBeLessThan(2000);
+    });
+    expect(cost).toBeLessThan(500);
   });
 });
 

@@ -1,9 +1,21 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 
 /** Keys that collide often, with those that mean something to JavaScript among them. */
 const key: fc.Arbitrary<string> = fc.oneof(
   { weight: 6, arbitrary: fc.constantFrom("a", "b", "c", "plugin", "mcp", "1", "0") },
-  { weight: 1, arbitrary: fc.constantFrom("__proto__", "constructor", "toString", "", 'q"\\', "// no", "/* no */", "é😀") },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(
+      "__proto__",
+      "constructor",
+      "toString",
+      "",
+      'q"\\',
+      "// no",
+      "/* no */",
+      "é😀",
+    ),
+  },
 );
 
 const scalar: fc.Arbitrary<unknown> = fc.oneof(
@@ -62,8 +74,13 @@ export function printJsonc(root: unknown, choices: readonly number[]): string {
   const print = (value: unknown, level: number): string => {
     if (value === null || typeof value !== "object") return JSON.stringify(value);
     const isList = Array.isArray(value);
-    const entries: [string | null, unknown][] = isList ? value.map((element) => [null, element]) : Object.entries(value);
-    const twins = !isList && entries.length > 0 && choose(4) === 0 ? [[entries[0]?.[0] ?? "", "twin"] as [string, unknown]] : [];
+    const entries: [string | null, unknown][] = isList
+      ? value.map((element) => [null, element])
+      : Object.entries(value);
+    const twins =
+      !isList && entries.length > 0 && choose(4) === 0
+        ? [[entries[0]?.[0] ?? "", "twin"] as [string, unknown]]
+        : [];
     const inner = [...twins, ...entries].map(([name, child]) => {
       const before = name === null ? "" : `${JSON.stringify(name)}${trivia(level + 1)}:${trivia(level + 1)}`;
       return trivia(level + 1) + before + print(child, level + 1) + trivia(level + 1);

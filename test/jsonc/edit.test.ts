@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { editJsonc } from "../../lib/jsonc-edit.ts";
 import { sameJson } from "../../lib/json.ts";
@@ -40,13 +40,19 @@ const commented = `// top
 function lineDiff(before: string, after: string): { gone: string[]; come: string[] } {
   const old = before.split("\n");
   const fresh = after.split("\n");
-  return { gone: old.filter((line) => !fresh.includes(line)), come: fresh.filter((line) => !old.includes(line)) };
+  return {
+    gone: old.filter((line) => !fresh.includes(line)),
+    come: fresh.filter((line) => !old.includes(line)),
+  };
 }
 
 describe("editing JSONC by example", () => {
   test("one setting is a diff of one line", () => {
     const after = change(commented, (c) => ({ ...c, model: "c/d" }));
-    expect(lineDiff(commented, after)).toEqual({ gone: ['  "model": "a/b", // tail'], come: ['  "model": "c/d", // tail'] });
+    expect(lineDiff(commented, after)).toEqual({
+      gone: ['  "model": "a/b", // tail'],
+      come: ['  "model": "c/d", // tail'],
+    });
   });
 
   test("an added element is inserted: the list and its comments stay", () => {
@@ -59,21 +65,31 @@ describe("editing JSONC by example", () => {
 
   test("after a trailing comma it is one new line, with a trailing comma", () => {
     const before = '{\n  "plugin": [\n    "a",\n  ],\n}\n';
-    expect(change(before, (c) => ({ ...c, plugin: ["a", "b"] }))).toBe('{\n  "plugin": [\n    "a",\n    "b",\n  ],\n}\n');
+    expect(change(before, (c) => ({ ...c, plugin: ["a", "b"] }))).toBe(
+      '{\n  "plugin": [\n    "a",\n    "b",\n  ],\n}\n',
+    );
   });
 
   test("a removed element takes only itself", () => {
     const after = change(commented, (c) => ({ ...c, plugin: ["two"] }));
     expect(after).toBe(commented.replace('    "one@1", // first\n', "    // first\n"));
     expect(change(commented, (c) => ({ ...c, plugin: ["one@1"] }))).toBe(
-      commented.replace('"one@1", // first', '"one@1" // first').replace('    "two" // why two', "    // why two"),
+      commented
+        .replace('"one@1", // first', '"one@1" // first')
+        .replace('    "two" // why two', "    // why two"),
     );
   });
 
   test("one entry of an object is changed in its place, others keep their bytes", () => {
-    const after = change(commented, (c) => ({ ...c, mcp: { ...c.mcp, search: { type: "remote", url: "v" } } }));
+    const after = change(commented, (c) => ({
+      ...c,
+      mcp: { ...c.mcp, search: { type: "remote", url: "v" } },
+    }));
     expect(after).toBe(commented.replace('"url": "u"', '"url": "v"'));
-    const inner = change(commented, (c) => ({ ...c, mcp: { ...c.mcp, files: { type: "local", command: ["npx", "files", "x"] } } }));
+    const inner = change(commented, (c) => ({
+      ...c,
+      mcp: { ...c.mcp, files: { type: "local", command: ["npx", "files", "x"] } },
+    }));
     expect(inner).toBe(commented.replace('["npx", "files"]', '["npx", "files", "x"]'));
   });
 
@@ -96,7 +112,9 @@ describe("editing JSONC by example", () => {
   });
 
   test("a file on one line stays on one line, spaced as it is", () => {
-    expect(change('{"from":"json"}', (c) => ({ ...c, added: [true, { x: 1 }] }))).toBe('{"from":"json","added":[true,{"x":1}]}\n');
+    expect(change('{"from":"json"}', (c) => ({ ...c, added: [true, { x: 1 }] }))).toBe(
+      '{"from":"json","added":[true,{"x":1}]}\n',
+    );
     expect(change('{ "from": "json" }\n', (c) => ({ ...c, added: [true, { x: 1 }] }))).toBe(
       '{ "from": "json", "added": [true, { "x": 1 }] }\n',
     );
@@ -110,7 +128,9 @@ describe("editing JSONC by example", () => {
 
   test("a list that becomes empty closes; comments in it stay", () => {
     expect(edit('{\n  "p": [\n    "a"\n  ]\n}\n', { p: [] })).toBe('{\n  "p": []\n}\n');
-    expect(edit('{\n  "p": [\n    // why\n    "a"\n  ]\n}\n', { p: [] })).toBe('{\n  "p": [\n    // why\n  ]\n}\n');
+    expect(edit('{\n  "p": [\n    // why\n    "a"\n  ]\n}\n', { p: [] })).toBe(
+      '{\n  "p": [\n    // why\n  ]\n}\n',
+    );
   });
 
   test("I27: of duplicate keys the one that counts is changed; removing takes all", () => {
@@ -134,7 +154,10 @@ describe("editing JSONC by example", () => {
       const text = `{"plugin":[${many.join(separator)}],"x":{}}`;
       const started = performance.now();
       const odd = (read(text) as { plugin: string[] }).plugin.filter((_, index) => index % 2 === 0);
-      const after = edit(text, { plugin: [...odd, "new"], x: Object.fromEntries(odd.map((name) => [name, 1])) });
+      const after = edit(text, {
+        plugin: [...odd, "new"],
+        x: Object.fromEntries(odd.map((name) => [name, 1])),
+      });
       expect(performance.now() - started).toBeLessThan(2000);
       expect((read(after) as { plugin: string[] }).plugin).toHaveLength(odd.length + 1);
     }
@@ -143,11 +166,17 @@ describe("editing JSONC by example", () => {
 
 /** Top-level changes as PATCH makes them. */
 const patch = fc.uniqueArray(
-  fc.tuple(fc.constantFrom("a", "b", "c", "plugin", "mcp", "1", "n1", "n2", "__proto__"), fc.option(jsonValue, { nil: undefined })),
+  fc.tuple(
+    fc.constantFrom("a", "b", "c", "plugin", "mcp", "1", "n1", "n2", "__proto__"),
+    fc.option(jsonValue, { nil: undefined }),
+  ),
   { maxLength: 4, selector: ([key]) => key },
 );
 
-function patched(base: Record<string, unknown>, entries: readonly (readonly [string, unknown])[]): Record<string, unknown> {
+function patched(
+  base: Record<string, unknown>,
+  entries: readonly (readonly [string, unknown])[],
+): Record<string, unknown> {
   const result = objectOf(Object.entries(base));
   for (const [key, value] of entries) {
     if (value === undefined) delete result[key];
@@ -160,7 +189,10 @@ function patched(base: Record<string, unknown>, entries: readonly (readonly [str
 function changedSpans(root: JsoncNode, after: Record<string, unknown>): [number, number][] {
   if (root.kind !== "object") return [];
   return root.items
-    .filter((item) => !sameJson(jsoncValue(item.value), after[item.key ?? ""]) || !Object.hasOwn(after, item.key ?? ""))
+    .filter(
+      (item) =>
+        !sameJson(jsoncValue(item.value), after[item.key ?? ""]) || !Object.hasOwn(after, item.key ?? ""),
+    )
     .map((item) => [item.offset, item.value.end]);
 }
 
@@ -185,10 +217,12 @@ describe("editing JSONC at random", () => {
         const root = tree(text);
         const spans = changedSpans(root, after);
         for (const comment of text.matchAll(/\/\*c\d+\*\/|\/\/c\d+/g)) {
-          if (!spans.some(([from, to]) => comment.index >= from && comment.index < to)) expect(edited).toContain(comment[0]);
+          if (!spans.some(([from, to]) => comment.index >= from && comment.index < to))
+            expect(edited).toContain(comment[0]);
         }
         for (const item of root.kind === "object" ? root.items : []) {
-          if (!spans.some(([from]) => from === item.offset)) expect(edited).toContain(text.slice(item.offset, item.value.end));
+          if (!spans.some(([from]) => from === item.offset))
+            expect(edited).toContain(text.slice(item.offset, item.value.end));
         }
         if (edited !== text) expect(edited).toMatch(/[\r\n]$/);
       }),
@@ -199,15 +233,23 @@ describe("editing JSONC at random", () => {
   test("lists grow and shrink without losing a comment between the elements", () => {
     const words = fc.array(fc.constantFrom("a", "b", "c", "d", "e"), { maxLength: 6 });
     fc.assert(
-      fc.property(words, fc.array(fc.boolean(), { minLength: 6, maxLength: 6 }), words, printerChoices, (list, keep, more, choices) => {
-        const text = printJsonc(objectOf([["p", list]]), choices);
-        const kept = list.filter((_, index) => keep[index]);
-        fc.pre(kept.length > 0 || more.length === 0);
-        const edited = edit(text, objectOf([["p", [...kept, ...more]]]));
-        expect(read(edited)).toEqual({ p: [...kept, ...more] });
-        const sure = kept.length === list.length || more.length === 0;
-        if (sure) for (const [comment] of text.matchAll(/\/\*c\d+\*\/|\/\/c\d+/g)) expect(edited).toContain(comment);
-      }),
+      fc.property(
+        words,
+        fc.array(fc.boolean(), { minLength: 6, maxLength: 6 }),
+        words,
+        printerChoices,
+        (list, keep, more, choices) => {
+          const text = printJsonc(objectOf([["p", list]]), choices);
+          const kept = list.filter((_, index) => keep[index]);
+          fc.pre(kept.length > 0 || more.length === 0);
+          const edited = edit(text, objectOf([["p", [...kept, ...more]]]));
+          expect(read(edited)).toEqual({ p: [...kept, ...more] });
+          const sure = kept.length === list.length || more.length === 0;
+          if (sure)
+            for (const [comment] of text.matchAll(/\/\*c\d+\*\/|\/\/c\d+/g))
+              expect(edited).toContain(comment);
+        },
+      ),
       { numRuns: 2000 },
     );
   });

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { jsoncProperty, jsoncValue, parseJsonc, positionOf } from "../../lib/jsonc.ts";
 import { jsonValue, objectOf, printerChoices, printJsonc } from "./arbitrary.ts";
@@ -34,7 +34,14 @@ describe("reading JSONC", () => {
     expect(Object.getPrototypeOf(value)).toBeNull();
     expect(Object.keys(value)).toEqual(["__proto__", "constructor"]);
     expect(({} as { x?: unknown }).x).toBeUndefined();
-    expect(JSON.stringify(value)).toBe(JSON.stringify(objectOf([["__proto__", { x: 1 }], ["constructor", 2]])));
+    expect(JSON.stringify(value)).toBe(
+      JSON.stringify(
+        objectOf([
+          ["__proto__", { x: 1 }],
+          ["constructor", 2],
+        ]),
+      ),
+    );
   });
 
   test.each([
@@ -43,13 +50,14 @@ describe("reading JSONC", () => {
     ['{"a" 1}', [{ code: "ColonExpected", offset: 5, length: 1 }]],
     ['{"a": 1 "b": 2}', [{ code: "CommaExpected", offset: 8, length: 3 }]],
     ['{"a": 1', [{ code: "CloseBraceExpected", offset: 7, length: 0 }]],
-    ['{"a": [1', [
-      { code: "CloseBracketExpected", offset: 8, length: 0 },
-      { code: "CloseBraceExpected", offset: 8, length: 0 },
-    ]],
-    ["{} x", [
-      { code: "InvalidSymbol", offset: 3, length: 1 },
-    ]],
+    [
+      '{"a": [1',
+      [
+        { code: "CloseBracketExpected", offset: 8, length: 0 },
+        { code: "CloseBraceExpected", offset: 8, length: 0 },
+      ],
+    ],
+    ["{} x", [{ code: "InvalidSymbol", offset: 3, length: 1 }]],
     ["{} {}", [{ code: "EndOfFileExpected", offset: 3, length: 1 }]],
   ])("I26: %j is broken, and where is told", (text, problems) => {
     expect(parseJsonc(text)).toEqual({ root: null, problems });
@@ -70,7 +78,27 @@ describe("reading JSONC", () => {
   });
 
   test("no text makes the parser throw", () => {
-    const noise = fc.array(fc.constantFrom("{", "}", "[", "]", ":", ",", '"', "a", "1", "//", "/*", "*/", "\n", " ", "\\", "-", "\uFEFF"));
+    const noise = fc.array(
+      fc.constantFrom(
+        "{",
+        "}",
+        "[",
+        "]",
+        ":",
+        ",",
+        '"',
+        "a",
+        "1",
+        "//",
+        "/*",
+        "*/",
+        "\n",
+        " ",
+        "\\",
+        "-",
+        "\uFEFF",
+      ),
+    );
     fc.assert(
       fc.property(noise, (pieces) => {
         const { root, problems } = parseJsonc(pieces.join(""));

@@ -195,19 +195,26 @@ const fs = require("node:fs");
 const { workerData } = require("node:worker_threads");
 const { root, outer, flag } = workerData;
 const stop = new Int32Array(flag);
-fs.mkdirSync(root + "/real");
-fs.mkdirSync(root + "/real/sub");
-fs.writeFileSync(root + "/real/canary", "inside");
-fs.writeFileSync(root + "/real/sub/canary", "inside");
-fs.symlinkSync(outer, root + "/link");
+const prepare = () => {
+  // The storage under test makes "dir" itself when the name is free.
+  fs.rmSync(root + "/dir", { recursive: true, force: true });
+  fs.mkdirSync(root + "/real/sub", { recursive: true });
+  fs.writeFileSync(root + "/real/canary", "inside");
+  fs.writeFileSync(root + "/real/sub/canary", "inside");
+  try { fs.symlinkSync(outer, root + "/link"); } catch {}
+};
+prepare();
 let flips = 0;
 while (Atomics.load(stop, 0) === 0) {
   for (const name of ["real", "link"]) {
     try {
       fs.renameSync(root + "/" + name, root + "/dir");
+      for (let i = 0; i < (flips % 50) * 100; i += 1);
       fs.renameSync(root + "/dir", root + "/" + name);
       flips += 1;
-    } catch {}
+    } catch {
+      try { prepare(); } catch {}
+    }
   }
 }
 Atomics.store(stop, 1, flips);
