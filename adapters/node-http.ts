@@ -41,8 +41,8 @@ function requestProblem(req: IncomingMessage, hosts: { checked: string }): strin
   else if (target === "" || target === "*" || target.startsWith("?")) req.url = `/${target.replace("*", "")}`;
   else return "The request target must be a path.";
   const host = req.headers.host ?? "";
-  if (host === hosts.checked) return null;
   if (host === "") return req.httpVersion === "1.0" ? null : "The Host header is missing.";
+  if (host === hosts.checked) return null;
   if (!/^[^\s/?#@\\]+$/.test(host) || !URL.canParse(`http://${host}`)) return "The Host header is no host.";
   hosts.checked = host;
   return null;

@@ -46,6 +46,7 @@ export const errorStatus = {
   conflict: 409,
   approval_answered: 409,
   request_withdrawn: 409,
+  precondition_failed: 412,
   file_too_large: 413,
   body_too_large: 413,
   not_text: 415,

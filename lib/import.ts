@@ -78,7 +78,7 @@ class Importer {
   /** Notes the skills; an empty list changes nothing, whatever the mode. */
   async skills(skills: readonly ImportedSkill[], replace: boolean): Promise<void> {
     if (skills.length === 0) return;
-    if (replace) this.#replaced.push(newSkillDirectory("").slice(0, -1));
+    if (replace) this.#replaced.push(workspaceSkillRoots[0]);
     const own = replace ? null : await discoverSkills(workspacePlaces(this.#workspace), () => this.#view);
     for (const [index, skill] of skills.entries()) await this.#skill(skill, own, `skills.${index}`);
   }

@@ -1,5 +1,5 @@
 import { ApiError } from "./errors.ts";
-import { StorageError, type ReadableStorage } from "./storage.ts";
+import type { ReadableStorage } from "./storage.ts";
 
 /** The reads that discovery needs; a storage, or a view of one that remembers what was read. */
 export type Files = Pick<ReadableStorage, "stat" | "list" | "readFile">;
@@ -7,7 +7,7 @@ export type Files = Pick<ReadableStorage, "stat" | "list" | "readFile">;
 /** Most bytes of a SKILL.md or a command file: larger ones are neither read nor written. */
 export const maxMarkdownBytes: number = 1024 * 1024;
 
-/** The text of a Markdown file, null when no file is there; `not_a_file` when it is not UTF-8, `too_large`. */
+/** The text of a Markdown file, null when no file is there; `not_text` when it is not UTF-8, `too_large`. */
 export async function readMarkdown(files: Files, path: string): Promise<string | null> {
   // A view notes what it read only when the read succeeds: this notes the file also when it is too large.
   const entry = await files.stat(path);
@@ -17,7 +17,7 @@ export async function readMarkdown(files: Files, path: string): Promise<string |
   try {
     return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.bytes);
   } catch (cause) {
-    throw new StorageError("not_a_file", `${path} is not UTF-8 text.`, { path }, cause);
+    throw new ApiError("not_text", `${path} is not UTF-8 text.`, { path }, { cause });
   }
 }
 

@@ -35,7 +35,7 @@ export interface SkillList {
 }
 
 /** The two directories of a workspace that hold skills; new ones go to the first. */
-export const workspaceSkillRoots: readonly string[] = [".opencode/skills", ".claude/skills"];
+export const workspaceSkillRoots: readonly [string, string] = [".opencode/skills", ".claude/skills"];
 
 /** The directory of a new skill, in workspace paths. */
 export function newSkillDirectory(name: string): string {

@@ -193,7 +193,9 @@ describe("hostile texts of 100,000 characters cost milliseconds", () => {
       expect(costOf(() => codeOf(() => readFrontmatter(`---\n${yaml}\n---\n`)))).toBeLessThan(1000);
     }
     const text = `---\n${fill(piece)}\n---\n`;
-    expect(costOf(() => expect(codeOf(() => readFrontmatter(text))).toMatch(/invalid_frontmatter|none/))).toBeLessThan(200);
+    expect(
+      costOf(() => expect(codeOf(() => readFrontmatter(text))).toMatch(/invalid_frontmatter|none/)),
+    ).toBeLessThan(200);
   });
 
   it("an alias bomb is never expanded", () => {

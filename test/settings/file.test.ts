@@ -28,7 +28,10 @@ describe("I23: the settings file", () => {
     [{ authorizedRoots: ["/a", 7] }, "authorizedRoots.1 must be a text, got 7"],
     [{ readOnly: {} }, "readOnly must be true or false, got {}"],
     [{ workspaces: ["/a"] }, 'workspaces.0 must be an object, got "/a"'],
-    [{ workspaces: [{ path: "/a", workspaceType: "cloud" }] }, 'workspaces.0.workspaceType must be "local" or "remote", got "cloud"'],
+    [
+      { workspaces: [{ path: "/a", workspaceType: "cloud" }] },
+      'workspaces.0.workspaceType must be "local" or "remote", got "cloud"',
+    ],
   ])("of a wrong shape names the key: %j", (file, message) => {
     expect(() => config({ file })).toThrow(`/home/u/.config/openwork/server.json: ${message}.`);
   });
@@ -42,7 +45,9 @@ describe("I23: the settings file", () => {
     );
   });
   test("unknown keys are ignored", () => {
-    expect(config({ file: { theme: "dark", workspaces: [{ path: "/a", color: 1 }] } }).workspaces).toHaveLength(1);
+    expect(
+      config({ file: { theme: "dark", workspaces: [{ path: "/a", color: 1 }] } }).workspaces,
+    ).toHaveLength(1);
   });
   test("a key that poisons prototypes changes nothing", () => {
     const c = config({ file: '{"__proto__": {"readOnly": true, "port": 1}}' });

@@ -1,12 +1,23 @@
 import { describe, expect, test } from "vitest";
-import { helpText, isVerbose, parseFlags, settingsMarkdown, settingsPath, settingsTable, unknownFlagWarnings } from "../../lib/config.ts";
+import {
+  helpText,
+  isVerbose,
+  parseFlags,
+  settingsMarkdown,
+  settingsPath,
+  settingsTable,
+  unknownFlagWarnings,
+} from "../../lib/config.ts";
 
 describe("command line", () => {
   test("a leading -- is accepted", () => {
     expect(parseFlags(["--", "--port", "1"]).values).toEqual({ port: "1" });
   });
   test("I92: --flag=value, with further equal signs in the value", () => {
-    expect(parseFlags(["--token=a=b", "--opencode-password="]).values).toEqual({ token: "a=b", "opencode-password": "" });
+    expect(parseFlags(["--token=a=b", "--opencode-password="]).values).toEqual({
+      token: "a=b",
+      "opencode-password": "",
+    });
   });
   test("the last one wins, workspaces add up", () => {
     const flags = parseFlags(["--port", "1", "--workspace", "a", "--port=2", "--workspace=b"]);
@@ -31,7 +42,17 @@ describe("command line", () => {
     ]);
   });
   test("I92: an unknown flag and its value are set aside", () => {
-    const flags = parseFlags(["--new-thing", "auto", "--newer=x", "--port", "5", "-x", "7", "--newest", "--verbose"]);
+    const flags = parseFlags([
+      "--new-thing",
+      "auto",
+      "--newer=x",
+      "--port",
+      "5",
+      "-x",
+      "7",
+      "--newest",
+      "--verbose",
+    ]);
     expect(flags.values).toEqual({ port: "5", verbose: "true" });
     expect(flags.unknown).toEqual(["--new-thing", "--newer", "-x", "--newest"]);
     expect(flags.warnings).toEqual([]);
@@ -43,7 +64,11 @@ describe("command line", () => {
     expect(parseFlags(["--__proto__=1", "--constructor", "--toString=2"]).unknown).toHaveLength(3);
   });
   test("--verbose is a switch like the others", () => {
-    expect([["--verbose"], ["--verbose=no"], []].map((argv) => isVerbose(parseFlags(argv)))).toEqual([true, false, false]);
+    expect([["--verbose"], ["--verbose=no"], []].map((argv) => isVerbose(parseFlags(argv)))).toEqual([
+      true,
+      false,
+      false,
+    ]);
   });
 });
 
@@ -57,9 +82,10 @@ test("I92: an unknown flag is told with the nearest name", async () => {
   expect((await unknownFlagWarnings([`--${"x".repeat(100_000)}`]))[0]?.length).toBeLessThan(120);
 });
 
+const at = (argv: string[], env: Record<string, string> = {}): unknown =>
+  settingsPath({ flags: parseFlags(argv), env, cwd: "/work", home: "/home/u" });
+
 describe("where the settings file is", () => {
-  const at = (argv: string[], env: Record<string, string> = {}): unknown =>
-    settingsPath({ flags: parseFlags(argv), env, cwd: "/work", home: "/home/u" });
   test("flag, then variable, then home", () => {
     const env = { OPENWORK_SERVER_CONFIG: "~/e.json" };
     expect(at(["--config", "f.json"], env)).toEqual({ path: "/work/f.json", named: true });

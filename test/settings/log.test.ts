@@ -12,7 +12,12 @@ describe("log records", () => {
     ["WARN", 13],
     ["ERROR", 17],
   ] as const)("I97: JSON of %s has OpenTelemetry's shape and the one run id", (level, severityNumber) => {
-    const line = json({ level, body: "GET / 200 1ms", attributes: { status: 200, auth: "none" }, time: 1_700_000_000_123.9 });
+    const line = json({
+      level,
+      body: "GET / 200 1ms",
+      attributes: { status: 200, auth: "none" },
+      time: 1_700_000_000_123.9,
+    });
     expect(line.endsWith("}\n")).toBe(true);
     expect(JSON.parse(line)).toEqual({
       timeUnixNano: "1700000000123000000",
@@ -43,9 +48,14 @@ describe("log records", () => {
   test("one line each: control characters cannot forge lines or drive a terminal", () => {
     const pretty = logFormatter("pretty", identity);
     expect(pretty({ level: "INFO", body: "a\nb\u001b[2J", time: 0 })).toBe("a\\u000ab\\u001b[2J\n");
-    expect(pretty({ level: "ERROR", body: "x", attributes: { "exception.stacktrace": "E: y\n  at z\u001b" }, time: 0 })).toBe(
-      "x\nE: y\n  at z\\u001b\n",
-    );
+    expect(
+      pretty({
+        level: "ERROR",
+        body: "x",
+        attributes: { "exception.stacktrace": "E: y\n  at z\u001b" },
+        time: 0,
+      }),
+    ).toBe("x\nE: y\n  at z\\u001b\n");
     expect(json({ level: "INFO", body: "a\nb", time: 0 }).split("\n")).toHaveLength(2);
   });
 });

@@ -58,13 +58,15 @@ describe("words", () => {
     expect(warnings(given)).toContain('"AUTO"');
   });
   test.each(["Auto", "auto ", "yes"])("in environment and file %j means manual", (word) => {
-    expect(config({ env: { OPENWORK_APPROVAL_MODE: word }, file: { approval: { mode: "auto" } } }).approval.mode).toBe(
-      "manual",
-    );
+    expect(
+      config({ env: { OPENWORK_APPROVAL_MODE: word }, file: { approval: { mode: "auto" } } }).approval.mode,
+    ).toBe("manual");
     expect(config({ file: { approval: { mode: word } } }).approval.mode).toBe("manual");
   });
   test("the log format flag knows the exact word json alone", () => {
-    expect(config({ argv: ["--log-format", "JSON"], env: { OPENWORK_LOG_FORMAT: "json" } }).log.format).toBe("pretty");
+    expect(config({ argv: ["--log-format", "JSON"], env: { OPENWORK_LOG_FORMAT: "json" } }).log.format).toBe(
+      "pretty",
+    );
   });
   test.each(["json", "JSON", "Json"])("OPENWORK_LOG_FORMAT=%s is JSON", (word) => {
     expect(config({ env: { OPENWORK_LOG_FORMAT: word } }).log.format).toBe("json");
@@ -75,7 +77,10 @@ describe("words", () => {
     expect(warnings(given)).toContain("xml");
   });
   test("sandbox: advertised when a backend is set, unless told otherwise", () => {
-    expect(config({ env: { OPENWORK_SANDBOX_BACKEND: "CONTAINER" } }).sandbox).toEqual({ enabled: true, backend: "container" });
+    expect(config({ env: { OPENWORK_SANDBOX_BACKEND: "CONTAINER" } }).sandbox).toEqual({
+      enabled: true,
+      backend: "container",
+    });
     const off = { OPENWORK_SANDBOX_BACKEND: "docker", OPENWORK_SANDBOX_ENABLED: "0" };
     expect(config({ env: off }).sandbox).toEqual({ enabled: false, backend: "docker" });
     expect(warnings({ env: { OPENWORK_SANDBOX_BACKEND: "vm" } })).toContain('"vm" counts as none');
@@ -117,8 +122,10 @@ describe.each(switches)("I94: the switch %s", (id, read) => {
   });
   test("an unknown word stops the start and names its source", () => {
     expect(() => config({ env: { [variable]: "maybe" } })).toThrow(new RegExp(`^${variable} .*got "maybe"`));
-    if (flag) expect(() => config({ argv: [`--${flag.name}=maybe`] })).toThrow(new RegExp(`^--${flag.name} `));
-    if (key) expect(() => config({ file: { [key]: "maybe" } })).toThrow(new RegExp(`^${key} in the settings file`));
+    if (flag)
+      expect(() => config({ argv: [`--${flag.name}=maybe`] })).toThrow(new RegExp(`^--${flag.name} `));
+    if (key)
+      expect(() => config({ file: { [key]: "maybe" } })).toThrow(new RegExp(`^${key} in the settings file`));
   });
 });
 
@@ -138,7 +145,9 @@ describe("lists", () => {
   });
   test('--cors "" switches CORS off', () => expect(config({ argv: ["--cors", ""] }).corsOrigins).toEqual([]));
   test("an origin that can match no page is told", () => {
-    expect(warnings({ argv: ["--cors", "https://a.example/,https://b.example"] })).toContain("https://a.example/");
+    expect(warnings({ argv: ["--cors", "https://a.example/,https://b.example"] })).toContain(
+      "https://a.example/",
+    );
     expect(resolve({ argv: ["--cors", "https://b.example:8080,*"] }).warnings).toEqual([]);
   });
   test("an empty list of protected paths protects nothing", () => {
@@ -160,6 +169,8 @@ describe("tokens", () => {
     expect(config({ env: { OPENWORK_TOKEN: "secret\n" } }).clientToken).toBe("secret");
   });
   test("one token for both roles is told", () => {
-    expect(warnings({ env: { OPENWORK_TOKEN: "x", OPENWORK_HOST_TOKEN: "x" } })).toContain("every client can answer");
+    expect(warnings({ env: { OPENWORK_TOKEN: "x", OPENWORK_HOST_TOKEN: "x" } })).toContain(
+      "every client can answer",
+    );
   });
 });

@@ -20,17 +20,29 @@ const rows: Partial<Record<SettingId, Row>> = {
     file: [{ host: "10.0.0.1" }, "10.0.0.1"],
     fallback: "127.0.0.1",
   },
-  port: { read: (c) => c.port, flag: [["--port", "1"], 1], env: ["2", 2], file: [{ port: 3 }, 3], fallback: 8787 },
+  port: {
+    read: (c) => c.port,
+    flag: [["--port", "1"], 1],
+    env: ["2", 2],
+    file: [{ port: 3 }, 3],
+    fallback: 8787,
+  },
   token: {
     read: (c) => [c.clientToken, c.tokenSource.client],
-    flag: [["--token", "a"], ["a", "cli"]],
+    flag: [
+      ["--token", "a"],
+      ["a", "cli"],
+    ],
     env: ["b", ["b", "env"]],
     file: [{ token: "c" }, ["c", "file"]],
     fallback: [expect.stringMatching(/^random-/), "generated"],
   },
   hostToken: {
     read: (c) => [c.hostToken, c.tokenSource.host],
-    flag: [["--host-token", "a"], ["a", "cli"]],
+    flag: [
+      ["--host-token", "a"],
+      ["a", "cli"],
+    ],
     env: ["b", ["b", "env"]],
     file: [{ hostToken: "c" }, ["c", "file"]],
     fallback: [expect.stringMatching(/^random-/), "generated"],
@@ -51,7 +63,10 @@ const rows: Partial<Record<SettingId, Row>> = {
   },
   workspaces: {
     read: (c) => c.workspaces.map((w) => w.path),
-    flag: [["--workspace", "/a", "--workspace", "/b"], ["/a", "/b"]],
+    flag: [
+      ["--workspace", "/a", "--workspace", "/b"],
+      ["/a", "/b"],
+    ],
     env: ["/c;/d", ["/c", "/d"]],
     file: [{ workspaces: [{ path: "/e" }] }, ["/e"]],
     fallback: [],
@@ -63,7 +78,10 @@ const rows: Partial<Record<SettingId, Row>> = {
   },
   cors: {
     read: (c) => c.corsOrigins,
-    flag: [["--cors", "http://a,http://b"], ["http://a", "http://b"]],
+    flag: [
+      ["--cors", "http://a,http://b"],
+      ["http://a", "http://b"],
+    ],
     env: ["http://c", ["http://c"]],
     file: [{ corsOrigins: ["http://d"] }, ["http://d"]],
     fallback: ["*"],
@@ -162,56 +180,69 @@ rows.enginePassword = {
 
 const elsewhere = new Set<SettingId>(["config", "verbose"]);
 
-describe.each(Object.keys(settings) as SettingId[])("%s: flag, then environment, then file, then default", (id) => {
-  const row = rows[id];
-  const setting = settings[id];
-  if (elsewhere.has(id)) {
-    test("has its own test", () => expect(row).toBeUndefined());
-    return;
-  }
-  if (!row) throw new Error(`no precedence row for ${id}`);
-  const { read, flag, env, file, fallback } = row;
-  const base: Given = id.startsWith("engine") ? { argv: ["--workspace", "/w"] } : {};
-  // For tokens the helper sets both variables; here they must be absent.
-  const bare: Record<string, string | undefined> =
-    id === "token" ? { OPENWORK_TOKEN: undefined } : id === "hostToken" ? { OPENWORK_HOST_TOKEN: undefined } : {};
-  const of = (flags: string[], variable: string | undefined, settingsFile: object | null): unknown =>
-    read(
-      config({
-        argv: [...(base.argv ?? []), ...flags],
-        env: { ...bare, ...(variable !== undefined && setting.variable && { [setting.variable]: variable }) },
-        file: settingsFile,
-        ...(id === "token" || id === "hostToken" ? { cwd: "/" } : {}),
-      }),
-    );
-
-  test("the table names the sources that the reader knows", () => {
-    expect([!!setting.flag, !!setting.variable, !!setting.key]).toEqual([!!flag, !!env, !!file]);
-  });
-  test("default", () => expect(of([], undefined, null)).toEqual(fallback));
-  test("a blank variable is unset", () => expect(of([], "  ", null)).toEqual(fallback));
-  test("null in the file is absent", () => {
-    const [outer = "", inner] = (setting.key ?? "x").split(".");
-    expect(of([], undefined, { [outer]: inner ? { [inner]: null } : null })).toEqual(fallback);
-  });
-  if (file) test("file", () => expect(of([], undefined, file[0])).toEqual(file[1]));
-  if (env) test("environment over file", () => expect(of([], env[0], file?.[0] ?? null)).toEqual(env[1]));
-  if (flag) {
-    test("flag over all", () => expect(of(flag[0], env?.[0], file?.[0] ?? null)).toEqual(flag[1]));
-    const [name = "", value] = flag[0];
-    if (flag[0].length === 2) {
-      test("I92: --flag=value is the same", () => expect(of([`${name}=${value}`], env?.[0], null)).toEqual(flag[1]));
-      test("the last one wins", () => {
-        if (id === "workspaces") return;
-        expect(of([name, "1", name, String(value)], env?.[0], null)).toEqual(flag[1]);
-      });
+describe.each(Object.keys(settings) as SettingId[])(
+  "%s: flag, then environment, then file, then default",
+  (id) => {
+    const row = rows[id];
+    const setting = settings[id];
+    if (elsewhere.has(id)) {
+      test("has its own test", () => expect(row).toBeUndefined());
+      return;
     }
-  }
-});
+    if (!row) throw new Error(`no precedence row for ${id}`);
+    const { read, flag, env, file, fallback } = row;
+    const base: Given = id.startsWith("engine") ? { argv: ["--workspace", "/w"] } : {};
+    // For tokens the helper sets both variables; here they must be absent.
+    const bare: Record<string, string | undefined> =
+      id === "token"
+        ? { OPENWORK_TOKEN: undefined }
+        : id === "hostToken"
+          ? { OPENWORK_HOST_TOKEN: undefined }
+          : {};
+    const of = (flags: string[], variable: string | undefined, settingsFile: object | null): unknown =>
+      read(
+        config({
+          argv: [...(base.argv ?? []), ...flags],
+          env: {
+            ...bare,
+            ...(variable !== undefined && setting.variable && { [setting.variable]: variable }),
+          },
+          file: settingsFile,
+          ...(id === "token" || id === "hostToken" ? { cwd: "/" } : {}),
+        }),
+      );
+
+    test("the table names the sources that the reader knows", () => {
+      expect([!!setting.flag, !!setting.variable, !!setting.key]).toEqual([!!flag, !!env, !!file]);
+    });
+    test("default", () => expect(of([], undefined, null)).toEqual(fallback));
+    test("a blank variable is unset", () => expect(of([], "  ", null)).toEqual(fallback));
+    test("null in the file is absent", () => {
+      const [outer = "", inner] = (setting.key ?? "x").split(".");
+      expect(of([], undefined, { [outer]: inner ? { [inner]: null } : null })).toEqual(fallback);
+    });
+    if (file) test("file", () => expect(of([], undefined, file[0])).toEqual(file[1]));
+    if (env) test("environment over file", () => expect(of([], env[0], file?.[0] ?? null)).toEqual(env[1]));
+    if (flag) {
+      test("flag over all", () => expect(of(flag[0], env?.[0], file?.[0] ?? null)).toEqual(flag[1]));
+      const [name = "", value] = flag[0];
+      if (flag[0].length === 2) {
+        test("I92: --flag=value is the same", () =>
+          expect(of([`${name}=${value}`], env?.[0], null)).toEqual(flag[1]));
+        test("the last one wins", () => {
+          if (id === "workspaces") return;
+          expect(of([name, "1", name, String(value)], env?.[0], null)).toEqual(flag[1]);
+        });
+      }
+    }
+  },
+);
 
 test("the settings are frozen through and through", () => {
   const c = config({ argv: ["--workspace", "/w"] });
-  expect(Object.isFrozen(c) && Object.isFrozen(c.workspaces[0]?.opencode) && Object.isFrozen(c.log)).toBe(true);
+  expect(Object.isFrozen(c) && Object.isFrozen(c.workspaces[0]?.opencode) && Object.isFrozen(c.log)).toBe(
+    true,
+  );
 });
 
 test("every setting has a sentence and a default", () => {

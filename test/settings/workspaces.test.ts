@@ -29,10 +29,16 @@ describe("paths", () => {
       "/home/u",
       ["/home/u/r"],
     ]);
-    expect(paths({ argv: ["--workspace", "~other", "--workspace", "a~"] })).toEqual(["/work/~other", "/work/a~"]);
+    expect(paths({ argv: ["--workspace", "~other", "--workspace", "a~"] })).toEqual([
+      "/work/~other",
+      "/work/a~",
+    ]);
   });
   test("resolution is lexical: no trailing, doubled or dot parts", () => {
-    expect(paths({ argv: ["--workspace", "//a//b/./c/../d/", "--workspace", "/../.."] })).toEqual(["/a/b/d", "/"]);
+    expect(paths({ argv: ["--workspace", "//a//b/./c/../d/", "--workspace", "/../.."] })).toEqual([
+      "/a/b/d",
+      "/",
+    ]);
   });
   test("flags replace the variable, the variable replaces the file", () => {
     const file = { workspaces: [{ path: "/f" }] };
@@ -42,23 +48,37 @@ describe("paths", () => {
     expect(paths({ argv: ["--workspace", ""], file })).toEqual(["/f"]);
   });
   test("an entry without path stops the start and is named", () => {
-    expect(() => paths({ file: { workspaces: [{ path: "/a" }, { name: "x" }] } })).toThrow(/workspaces\.1\.path is missing/);
-    expect(() => paths({ file: { workspaces: [{ path: " " }] } })).toThrow(/workspaces\.0\.path must not be blank/);
+    expect(() => paths({ file: { workspaces: [{ path: "/a" }, { name: "x" }] } })).toThrow(
+      /workspaces\.1\.path is missing/,
+    );
+    expect(() => paths({ file: { workspaces: [{ path: " " }] } })).toThrow(
+      /workspaces\.0\.path must not be blank/,
+    );
   });
   test("on Windows a directory has one spelling", () => {
-    const windows = { cwd: "C:\\Users\\u\\proj", home: "C:\\Users\\u", configPath: "C:\\Users\\u\\.config\\openwork\\server.json" };
-    expect(paths({ ...windows, argv: ["--workspace", "c:/x/y/", "--workspace", "C:\\x\\y"] })).toEqual(["C:\\x\\y"]);
+    const windows = {
+      cwd: "C:\\Users\\u\\proj",
+      home: "C:\\Users\\u",
+      configPath: "C:\\Users\\u\\.config\\openwork\\server.json",
+    };
+    expect(paths({ ...windows, argv: ["--workspace", "c:/x/y/", "--workspace", "C:\\x\\y"] })).toEqual([
+      "C:\\x\\y",
+    ]);
     expect(paths({ ...windows, argv: ["--workspace", ".", "--workspace", "~\\w"] })).toEqual([
       "C:\\Users\\u\\proj",
       "C:\\Users\\u\\w",
     ]);
-    expect(paths({ ...windows, argv: ["--workspace", "D:\\", "--workspace", "\\root"] })).toEqual(["D:\\", "C:\\root"]);
+    expect(paths({ ...windows, argv: ["--workspace", "D:\\", "--workspace", "\\root"] })).toEqual([
+      "D:\\",
+      "C:\\root",
+    ]);
     expect(config(windows).tokenStorePath).toBe("C:\\Users\\u\\.config\\openwork\\tokens.json");
   });
 });
 
+const realPath = (path: string): string | null => (path === "/gone" ? null : path.replace("/link", "/real"));
+
 describe("I95: one workspace per real directory", () => {
-  const realPath = (path: string): string | null => (path === "/gone" ? null : path.replace("/link", "/real"));
   test("duplicates and two spellings collapse to the first", () => {
     const given = { argv: ["--workspace", "/a", "--workspace", "/a/", "--workspace", "/b/../a"], realPath };
     expect(paths(given)).toEqual(["/a"]);
@@ -68,7 +88,9 @@ describe("I95: one workspace per real directory", () => {
     const given = { argv: ["--workspace", "/link/x", "--workspace", "/real/x"], realPath };
     expect(config(given).workspaces).toMatchObject([{ path: "/link/x", id: idOf("/link/x") }]);
     expect(warnings(given)).toContain("/real/x is the same directory as /link/x");
-    expect(paths({ argv: ["--workspace", "/real/x", "--workspace", "/link/x"], realPath })).toEqual(["/real/x"]);
+    expect(paths({ argv: ["--workspace", "/real/x", "--workspace", "/link/x"], realPath })).toEqual([
+      "/real/x",
+    ]);
   });
   test("a directory that is not there is told and kept", () => {
     const given = { argv: ["--workspace", "/gone"], realPath };
@@ -116,16 +138,35 @@ describe("authorised roots", () => {
   });
 });
 
+/** What one workspace of the file comes to: its directory as told, and as used. */
+function directories(entry: object): unknown {
+  const [w] = config({ file: { workspaces: [{ path: "/a", ...entry }] } }).workspaces;
+  return [w?.directory, w?.opencode.directory];
+}
+
 describe("engine", () => {
-  const shared = ["--opencode-base-url", "http://e:1", "--opencode-username", "u", "--opencode-password", "p"];
+  const shared = [
+    "--opencode-base-url",
+    "http://e:1",
+    "--opencode-username",
+    "u",
+    "--opencode-password",
+    "p",
+  ];
   test("shared settings fill in what a workspace has not, part by part", () => {
     const workspaces = [
       { path: "/a", baseUrl: "http://own", opencodeUsername: "own" },
       { path: "/b", baseUrl: " ", opencodePassword: "own" },
     ];
     expect(config({ argv: shared, file: { workspaces } }).workspaces).toMatchObject([
-      { baseUrl: "http://own", opencode: { baseUrl: "http://own", directory: "/a", username: "own", password: "p" } },
-      { baseUrl: "http://e:1", opencode: { baseUrl: "http://e:1", directory: "/b", username: "u", password: "own" } },
+      {
+        baseUrl: "http://own",
+        opencode: { baseUrl: "http://own", directory: "/a", username: "own", password: "p" },
+      },
+      {
+        baseUrl: "http://e:1",
+        opencode: { baseUrl: "http://e:1", directory: "/b", username: "u", password: "own" },
+      },
     ]);
   });
   test("the shared directory counts only for a single workspace", () => {
@@ -141,14 +182,10 @@ describe("engine", () => {
     ]);
   });
   test("a directory is told as configured and used trimmed; a blank one counts for nothing", () => {
-    const of = (entry: object): unknown => {
-      const [w] = config({ file: { workspaces: [{ path: "/a", ...entry }] } }).workspaces;
-      return [w?.directory, w?.opencode.directory];
-    };
-    expect(of({ directory: " /d " })).toEqual([" /d ", "/d"]);
-    expect(of({ directory: "  " })).toEqual(["  ", "/a"]);
-    expect(of({ workspaceType: "remote" })).toEqual([undefined, undefined]);
-    expect(of({ workspaceType: "remote", directory: "/r" })).toEqual(["/r", "/r"]);
+    expect(directories({ directory: " /d " })).toEqual([" /d ", "/d"]);
+    expect(directories({ directory: "  " })).toEqual(["  ", "/a"]);
+    expect(directories({ workspaceType: "remote" })).toEqual([undefined, undefined]);
+    expect(directories({ workspaceType: "remote", directory: "/r" })).toEqual(["/r", "/r"]);
   });
   test("absent parts are absent, not undefined", () => {
     const [w] = config({ argv: ["--workspace", "/a"] }).workspaces;

@@ -1,0 +1,205 @@
+import { spawn } from "node:child_process";
+import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { createServer, type AddressInfo } from "node:net";
+import { join } from "node:path";
+import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { buildOnce } from "../support/build.ts";
+import { freshDirectory, startServer, type TestServer } from "../support/server.ts";
+import { run } from "./run.ts";
+
+let home = "";
+let servers: TestServer[] = [];
+
+beforeEach(async () => {
+  home = await freshDirectory("cli");
+});
+afterEach(async () => {
+  for (const server of servers) await server.stop("SIGKILL");
+  servers = [];
+  await rm(home, { recursive: true, force: true, maxRetries: 3 });
+});
+
+async function start(options: Parameters<typeof startServer>[0]): Promise<TestServer> {
+  const server = await startServer({ home, ...options });
+  servers.push(server);
+  return server;
+}
+
+async function settings(text: string): Promise<void> {
+  await mkdir(join(home, ".config/openwork"), { recursive: true });
+  await writeFile(join(home, ".config/openwork/server.json"), text);
+}
+
+async function mode(path: string): Promise<string> {
+  return ((await stat(join(home, path))).mode & 0o777).toString(8);
+}
+
+describe("texts", () => {
+  test("--version prints the version alone", async () => {
+    const { version } = JSON.parse(await readFile("package.json", "utf8")) as { version: string };
+    expect(await run(["--version"])).toEqual({ code: 0, stdout: `${version}\n`, stderr: "" });
+  });
+  test.each([["--help"], ["-h"], ["--", "--help"]])("%s prints the flags", async (...args) => {
+    const { code, stdout, stderr } = await run(args);
+    expect([code, stderr]).toEqual([0, ""]);
+    expect(stdout).toContain("--workspace PATH");
+  });
+});
+
+describe("a start that is refused exits with 1 and says why", () => {
+  const configured = { env: { OPENWORK_TOKEN: "ct", OPENWORK_HOST_TOKEN: "ht" } };
+  const start = (args: string[], env: Record<string, string> = {}) =>
+    run(args, { env: { HOME: home, ...configured.env, ...env } });
+
+  test("a port out of range", async () => {
+    const { code, stderr } = await start(["--port", "99999"]);
+    expect([code, stderr]).toEqual([
+      1,
+      "openwork-server: --port must be a port from 0 to 65535, got 99999.\n",
+    ]);
+  });
+  test("a port in use, before any file is touched", async () => {
+    const taken = createServer();
+    await new Promise<void>((resolve) => {
+      taken.listen(0, "127.0.0.1", resolve);
+    });
+    const { port } = taken.address() as AddressInfo;
+    const { code, stderr, stdout } = await start(["--port", String(port)]);
+    taken.close();
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toContain(`Port ${port} on 127.0.0.1 is in use`);
+    expect(
+      await readFile(join(home, ".openwork"), "utf8").catch((error: unknown) => String(error)),
+    ).toContain("ENOENT");
+  });
+  test("an address that is none", async () => {
+    const { code, stderr } = await start(["--port", "0", "--host", "203.0.113.7"]);
+    expect([code, stderr]).toEqual([
+      1,
+      "openwork-server: 203.0.113.7 is no address of this machine; choose one with --host.\n",
+    ]);
+  });
+  test("I94: an unknown switch word", async () => {
+    const { code, stderr } = await start([], { OPENWORK_READONLY: "maybe" });
+    expect([code, stderr]).toEqual([1, expect.stringContaining("OPENWORK_READONLY must be")]);
+  });
+  test("I23: a settings file that does not parse", async () => {
+    await settings('{\n  "readOnly": true\n  "port": 1\n}');
+    const { code, stderr } = await start([]);
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/server\.json is not JSON, line 3, column 3: comma expected/),
+    ]);
+  });
+  test("I23: a settings file of the wrong shape, a directory, and one that is no text", async () => {
+    await settings('{"approval": {"timeoutMs": "x"}}');
+    expect((await start([])).stderr).toContain('approval.timeoutMs must be a number, got "x"');
+    expect((await start(["--config", home])).stderr).toContain("cannot be read: EISDIR");
+    await writeFile(join(home, "latin1.json"), Buffer.from([0x7b, 0xff, 0x7d]));
+    expect((await start(["--config", join(home, "latin1.json")])).stderr).toContain("is not UTF-8 text");
+  });
+  test("I22: a damaged token store is named, and not overwritten", async () => {
+    const store = join(home, "t.json");
+    await writeFile(store, '{"tokens": [}');
+    const { code, stderr, stdout } = await start(["--port", "0"], { OPENWORK_TOKEN_STORE: store });
+    expect([code, stdout]).toEqual([1, ""]);
+    expect(stderr).toMatch(/t\.json/);
+    expect(stderr).not.toMatch(/\n\s+at /);
+    expect(await readFile(store, "utf8")).toBe('{"tokens": [}');
+  });
+});
+
+describe("a start", () => {
+  test("generated tokens are printed, each works, and the workspace is shown", async () => {
+    const server = await start({ env: { OPENWORK_TOKEN: "", OPENWORK_HOST_TOKEN: "" } });
+    const log = server.log();
+    const client = /^Client token: ([0-9a-f-]{36})$/m.exec(log)?.[1] ?? "";
+    const host = /^Host token: ([0-9a-f-]{36})$/m.exec(log)?.[1] ?? "";
+    expect(log).toMatch(/^Workspaces: 1$/m);
+    expect(log).toContain(`  ${server.workspace} (${server.id})`);
+    expect((await server.request("GET", "/whoami", { token: client })).status).toBe(200);
+    const asHost = { token: null, headers: { "x-openwork-host-token": host } };
+    expect((await server.request("GET", "/tokens", asHost)).status).toBe(200);
+    expect((await server.request("GET", "/whoami", { token: "" })).status).toBe(401);
+  });
+  test("I91: port 0 is told as the real one, in the line and in /status", async () => {
+    const server = await start({});
+    const { json } = await server.request<{ server: { port: number } }>("GET", "/status");
+    expect(json.server.port).toBe(Number(new URL(server.url).port));
+    expect(json.server.port).toBeGreaterThan(0);
+  });
+  test("the current directory is served to a person, nothing to a launcher that named nothing", async () => {
+    const person = await start({ workspace: null, env: { OPENWORK_TOKEN: "" } });
+    expect(person.log()).toContain(`  ${home} (ws_`);
+    const launcher = await start({ workspace: null });
+    expect(launcher.log()).toContain("No workspace is configured");
+    expect((await launcher.request<{ items: unknown[] }>("GET", "/workspaces")).json.items).toEqual([]);
+  });
+  test("I92: unknown flags are told with the nearest name and harm nothing", async () => {
+    const server = await start({
+      flags: ["--log-request", "--opencode-bin", "/x", "--log-format=pretty", "stray"],
+    });
+    expect(server.log()).toContain("Unknown flag --log-request is ignored; did you mean --log-requests?");
+    expect(server.log()).toContain("Unknown flag --opencode-bin is ignored");
+    expect((await server.request("GET", "/health")).status).toBe(200);
+  });
+  test("I95: a link to the workspace is not a second one", async () => {
+    const real = await freshDirectory("real");
+    const link = join(home, "link");
+    await symlink(real, link);
+    const server = await start({ workspace: real, flags: ["--workspace", link] });
+    expect((await server.request<{ items: unknown[] }>("GET", "/workspaces")).json.items).toHaveLength(1);
+    expect(server.log()).toContain("is the same directory as");
+    await rm(real, { recursive: true });
+  });
+  test("I97: start and request lines are JSON records of one run", async () => {
+    const server = await start({ flags: ["--log-format", "json"], env: { OPENWORK_RUN_ID: "" } });
+    await server.request("GET", "/whoami");
+    await server.stop();
+    const records = server
+      .log()
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line) as { body: string; attributes: Record<string, unknown> });
+    expect(records.map((record) => record.body).join("\n")).toMatch(/listening on[^]*GET \/whoami 200 \d+ms/);
+    const runs = new Set(records.map((record) => record.attributes["run.id"]));
+    expect([...runs]).toEqual([expect.stringMatching(/^[0-9a-f-]{36}$/)]);
+  });
+  test("--verbose prints the settings, not the secrets", async () => {
+    const server = await start({ flags: ["--verbose", "--read-only"] });
+    expect(server.log()).toMatch(
+      /^Config path: .*server\.json\nRead-only: true\nApproval: auto \(30000ms\)$/m,
+    );
+    expect(server.log()).not.toContain("of-the-tests");
+  });
+  test("I14: token store, audit and data directory are closed to others", async () => {
+    const server = await start({});
+    await server.request("POST", "/tokens", { token: null, host: true, json: { scope: "viewer" } });
+    expect(await mode(".config/openwork/tokens.json")).toBe("600");
+    expect(await mode(".config/openwork")).toBe("700");
+    expect(await mode(".openwork/openwork-server")).toBe("700");
+  });
+  test("the reader of its output may go away", async () => {
+    const command = join(await buildOnce(), "adapters/cli.js");
+    const shell = spawn("/bin/sh", ["-c", `"${process.execPath}" "${command}" --port 0 | head -n 1`], {
+      env: { PATH: process.env["PATH"] ?? "", HOME: home, OPENWORK_TOKEN: "ct", OPENWORK_HOST_TOKEN: "ht" },
+      detached: true,
+      stdio: ["ignore", "pipe", "ignore"],
+    });
+    const line = await new Promise<string>((resolve) => {
+      shell.stdout.setEncoding("utf8").once("data", resolve);
+    });
+    const url = /http:\S+/.exec(line)?.[0] ?? "";
+    try {
+      for (let i = 0; i < 3; i += 1) {
+        expect((await fetch(`${url}/health`)).status).toBe(200);
+        // The write that fails comes with the next turn of the server's event loop.
+        await new Promise((resolve) => {
+          setTimeout(resolve, 50);
+        });
+      }
+    } finally {
+      process.kill(-(shell.pid ?? 0), "SIGKILL");
+    }
+  });
+});
