@@ -1,7 +1,7 @@
-import { defineConfig } from "vitest/config";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 
 // Real servers, engines and disks take seconds on a small machine: generous limits, and few workers at once.
-export default defineConfig({
+const config: ViteUserConfig = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     exclude: ["**/node_modules/**"],
@@ -12,3 +12,5 @@ export default defineConfig({
     pool: "forks",
   },
 });
+
+export default config;

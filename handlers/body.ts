@@ -16,6 +16,10 @@ export async function readJsonBody(request: Request, schema: Schema, limit: numb
     throw new ApiError("invalid_json", `The request body must be JSON: ${reason}.`, undefined, { cause });
   }
   refuseHostileShape(value, 0);
+  // Every body here is an object; schemas alone would take a list for one.
+  if (value === null || typeof value !== "object" || Array.isArray(value)) {
+    throw new ApiError("invalid_payload", "The request body must be a JSON object.");
+  }
   return validate(schema, value, "body", "invalid_payload");
 }
 

@@ -58,15 +58,15 @@ const list = route({
   path,
   access: "client",
   query: v.object({ scope: v.optional(v.string()) }),
+  guard: (caller, query) => {
+    if (query["scope"] !== "global" || caller.host) return;
+    throw new ApiError("unauthorized", "The user's own commands are shown to hosts and owners only.");
+  },
   answer: listAnswer,
   summary: "List the commands of the workspace, or with scope=global and host rights those of the user.",
-  handle: async (context) => {
-    if (context.query.scope !== "global") return { jsonText: await listText(context, "workspace") };
-    if (!context.caller.host) {
-      throw new ApiError("unauthorized", "The user's own commands are shown to hosts and owners only.");
-    }
-    return { jsonText: await listText(context, "global") };
-  },
+  handle: async (context) => ({
+    jsonText: await listText(context, context.query.scope === "global" ? "global" : "workspace"),
+  }),
 });
 
 const save = route({

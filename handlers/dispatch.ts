@@ -106,12 +106,14 @@ export class Dispatcher {
     let workspaces: Places | null = null;
     if (route.workspaceFirst) workspaces = this.#workspaces(located, params);
     insistOnScope(route, caller);
+    const query = route.query || route.guard ? queryOf(located.target) : {};
+    route.guard?.(caller, query);
     workspaces ??= this.#workspaces(located, params);
     const context: Context = {
       request,
       services: this.#services,
       params,
-      query: route.query ? validate(route.query, queryOf(located.target), "query", "invalid_query") : undefined,
+      query: route.query ? validate(route.query, query, "query", "invalid_query") : undefined,
       body: route.body ? await readJsonBody(request, route.body, route.bodyLimit) : undefined,
       caller,
       get workspace(): Workspace {
@@ -166,6 +168,7 @@ export class Dispatcher {
   }
 }
 
+/** The workspace of the mount and that of the path, where there are such. */
 interface Places {
   mount: Workspace | null;
   workspace: Workspace | null;

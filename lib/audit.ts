@@ -28,6 +28,8 @@ const rotateBytes = 32 * 1024 * 1024;
 const chunkBytes = 64 * 1024;
 /** The log of what belongs to no workspace, as tokens. */
 export const serverLog: string = "server";
+/** How long the newest time is trusted without a look, milliseconds: only another server appends to our logs unseen. */
+const trustMs = 200;
 const legacyPath = ".opencode/openwork/audit.jsonl";
 
 /** A log and where it may also be found: the workspace holds a legacy log from before the data directory. */
@@ -43,7 +45,7 @@ interface LogOwner {
 export class AuditLog {
   readonly #data: Storage;
   readonly #rotating = new Map<string, ReturnType<typeof pLimit>>();
-  readonly #last = new Map<string, { revision: string; timestamp: number | null }>();
+  readonly #last = new Map<string, { revision: string | null; timestamp: number | null; checkedAt: number }>();
 
   /** @param data the data directory's storage */
   constructor(data: Storage) {
@@ -68,6 +70,7 @@ export class AuditLog {
     const path = logPath(workspaceId);
     await this.#rotateIfFull(workspaceId, path);
     await this.#data.append(path, lines);
+    this.#last.delete(workspaceId);
   }
 
   /** The newest entries, newest first. Lines that are not JSON objects are skipped but count for the limit. */
@@ -87,12 +90,13 @@ export class AuditLog {
 
   /** The time of the newest entry, or null: what the contract calls `updatedAt` of the configuration. */
   async lastTimestamp(owner: LogOwner): Promise<number | null> {
-    const current = (await this.#data.stat(logPath(owner.id))) ?? (await statLegacy(owner));
-    if (!current) return null;
     const known = this.#last.get(owner.id);
-    if (known?.revision === current.revision) return known.timestamp;
-    const timestamp = await this.#newestTimestamp(owner);
-    this.#last.set(owner.id, { revision: current.revision, timestamp });
+    const now = performance.now();
+    if (known && now - known.checkedAt < trustMs) return known.timestamp;
+    const revision = ((await this.#data.stat(logPath(owner.id))) ?? (await statLegacy(owner)))?.revision ?? null;
+    const unchanged = known !== undefined && known.revision === revision;
+    const timestamp = unchanged ? known.timestamp : await this.#newestTimestamp(owner);
+    this.#last.set(owner.id, { revision, timestamp, checkedAt: now });
     return timestamp;
   }
 

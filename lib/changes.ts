@@ -4,6 +4,7 @@ import type { AuditLog, AuditRecord } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
 import { describeChanges } from "./diff.ts";
 import { ApiError } from "./errors.ts";
+import { sha256Hex } from "./hash.ts";
 import { absolutePath } from "./paths.ts";
 import type { Context } from "./route.ts";
 import { readText, StorageError, type Change, type Entry, type ReadableStorage, type Storage } from "./storage.ts";
@@ -58,6 +59,10 @@ const mostReplans = 50;
 interface Guarded<T> {
   plan: Plan<T>;
   changes: readonly Change[];
+  /** Revision of every path that the plan read, null for absent. */
+  seen: ReadonlyMap<string, string | null>;
+  /** What directories that will be removed whole held when the host was shown them. */
+  trees: ReadonlyMap<string, string>;
 }
 
 /** The one way to change a workspace: plan, approve, commit, record, announce. */
@@ -77,18 +82,30 @@ export class Changes {
   async run<T>(context: Context, request: WriteRequest<T>): Promise<T> {
     const { workspace } = context;
     if (this.#options.mode === "auto") {
-      return this.#lock(workspace)(async () => this.#commit(context, request, await prepare(workspace, request), null));
+      return this.#lock(workspace)(async () => this.#commitUnasked(context, request));
     }
     const guarded = await prepare(workspace, request);
-    const verdict = await this.#ask(context, request, guarded);
+    let verdict: Verdict | null = null;
     try {
+      verdict = await this.#ask(context, request, guarded);
+      const { id, by } = verdict;
       await this.#insistOnAllowed(context, verdict);
+      return await this.#lock(workspace)(() => this.#commit(context, request, guarded, by ? { id, by } : { id }));
     } catch (error) {
-      await this.#recordRefusal(context, request, verdict);
+      if (verdict) await this.#recordFailure(context, request, verdict);
       await discardStaged(workspace.storage, guarded.changes);
       throw error;
     }
-    return this.#lock(workspace)(() => this.#commit(context, request, guarded, verdict));
+  }
+
+  async #commitUnasked<T>(context: Context, request: WriteRequest<T>): Promise<T> {
+    const guarded = await prepare(context.workspace, request);
+    try {
+      return await this.#commit(context, request, guarded, null);
+    } catch (error) {
+      await discardStaged(context.workspace.storage, guarded.changes);
+      throw error;
+    }
   }
 
   #lock(workspace: Workspace): ReturnType<typeof pLimit> {
@@ -132,33 +149,55 @@ export class Changes {
     }
   }
 
-  #recordRefusal<T>(context: Context, request: WriteRequest<T>, verdict: Verdict): Promise<void> {
-    const outcome = verdict.decision === "allowed" ? "failed" : verdict.decision;
-    return this.#options.audit.record(context.workspace.id, records(context, request, verdict, { outcome }));
+  #recordFailure<T>(context: Context, request: WriteRequest<T>, verdict: Verdict): Promise<void> {
+    const { id, by, decision } = verdict;
+    const outcome = decision === "allowed" ? "failed" : decision;
+    const approval = by ? { id, by } : { id };
+    return this.#options.audit.record(context.workspace.id, records(context, request, approval, { outcome }));
   }
 
-  async #commit<T>(context: Context, request: WriteRequest<T>, first: Guarded<T>, verdict: Verdict | null): Promise<T> {
+  async #commit<T>(context: Context, request: WriteRequest<T>, first: Guarded<T>, approval: Approval | null): Promise<T> {
     const { workspace } = context;
-    const { storage } = workspace;
     let guarded = first;
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const entries = guarded.changes.length === 0 ? [] : await storage.commit(guarded.changes);
+        // What was read is guarded by the commit where it is written; the rest may have moved while the host thought.
+        if (approval && attempt === 0) await insistOnSeen(workspace.storage, guarded);
+        const entries = guarded.changes.length === 0 ? [] : await workspace.storage.commit(guarded.changes);
         workspace.announce(guarded.changes);
         await guarded.plan.effect?.();
-        await this.#options.audit.record(workspace.id, records(context, request, verdict, {}));
+        await this.#options.audit.record(workspace.id, records(context, request, approval, {}));
         return await guarded.plan.answer(entries);
       } catch (error) {
-        const moved = error instanceof StorageError && error.code === "conflict";
-        if (!moved || request.onConflict === "refuse" || attempt >= mostReplans) {
-          await discardStaged(storage, guarded.changes);
-          if (moved) throw conflict(error);
-          throw error;
-        }
+        if (!(error instanceof StorageError) || error.code !== "conflict") throw error;
+        if (request.onConflict === "refuse" || attempt >= mostReplans) throw conflict(error);
         guarded = await prepare(workspace, request);
       }
     }
   }
+}
+
+/** The host's yes: which request it answered, and who did. */
+type Approval = NonNullable<AuditRecord["approval"]>;
+
+async function insistOnSeen<T>(storage: Storage, { seen, trees }: Guarded<T>): Promise<void> {
+  for (const [path, revision] of seen) {
+    const current = (await storage.stat(path))?.revision ?? null;
+    if (current !== revision) throw moved(path, revision, current);
+  }
+  for (const [path, held] of trees) if ((await fingerprint(storage, path)) !== held) throw moved(path, null, null);
+}
+
+function moved(path: string, expectedRevision: string | null, currentRevision: string | null): StorageError {
+  const details = { path, expectedRevision, currentRevision };
+  return new StorageError("conflict", `${JSON.stringify(path)} changed meanwhile.`, details);
+}
+
+/** A text that differs whenever a file below a directory came, went or changed. */
+async function fingerprint(storage: Storage, path: string): Promise<string> {
+  const files: string[] = [];
+  for await (const batch of storage.walk(path)) for (const entry of batch) files.push(`${entry.path}\0${entry.revision}`);
+  return sha256Hex(files.toSorted().join("\n"));
 }
 
 function conflict(error: StorageError): ApiError {
@@ -173,17 +212,16 @@ function conflict(error: StorageError): ApiError {
 function records<T>(
   context: Context,
   request: WriteRequest<T>,
-  verdict: Verdict | null,
+  approval: Approval | null,
   outcome: Pick<AuditRecord, "outcome">,
 ): AuditRecord[] {
-  const approval = verdict ? { approval: { id: verdict.id, ...(verdict.by ? { by: verdict.by } : {}) } } : {};
   return request.targets.map((target) => ({
     actor: context.caller.actor,
     action: request.action,
     target,
     summary: request.summary,
     ...outcome,
-    ...approval,
+    ...(approval ? { approval } : {}),
   }));
 }
 
@@ -195,7 +233,11 @@ async function prepare<T>(workspace: Workspace, request: WriteRequest<T>): Promi
     const revision = seen.get(change.path);
     return change.ifRevision !== undefined || revision === undefined ? change : { ...change, ifRevision: revision };
   });
-  return { plan, changes };
+  const trees = new Map<string, string>();
+  for (const change of changes) {
+    if (change.op === "remove" && change.recursive) trees.set(change.path, await fingerprint(workspace.storage, change.path));
+  }
+  return { plan, changes, seen, trees };
 }
 
 function recordingView(storage: Storage, seen: Map<string, string | null>): View {
@@ -224,6 +266,7 @@ function recordingView(storage: Storage, seen: Map<string, string | null>): View
   };
 }
 
+/** Lets staged bytes go that no commit took; those that one took are gone already. */
 async function discardStaged(storage: Storage, changes: readonly Change[]): Promise<void> {
   for (const change of changes) {
     if (change.op === "write" && !(change.body instanceof Uint8Array)) await storage.discard(change.body);

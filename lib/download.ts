@@ -71,10 +71,10 @@ function unsatisfiable(entry: Entry): ApiError {
 
 /** A condition of the request does not hold; the answer says what the file is at now (null: it does not exist). */
 export function preconditionFailed(path: string, entry: Entry | null): ApiError {
-  const state = entry ? "is at another revision than the request says" : "does not exist";
+  const state = entry ? `exists at revision ${entry.revision}` : "does not exist";
   return new ApiError(
     "precondition_failed",
-    `The file ${state}; nothing was changed.`,
+    `The file ${state}, which the conditions of the request (If-Match and the like) do not allow.`,
     { path, currentRevision: entry?.revision ?? null },
     entry ? { headers: { etag: etagOf(entry) } } : {},
   );

@@ -5,6 +5,7 @@ import { StorageError, type StorageErrorCode } from "./storage.ts";
  * A code that may come with two statuses lists the usual one; the thrower names the other.
  */
 export const errorStatus = {
+  invalid_request: 400,
   invalid_json: 400,
   invalid_payload: 400,
   invalid_query: 400,

@@ -60,6 +60,8 @@ export interface Route {
   readonly mounted: boolean;
   /** Checks the workspace before the scope, as the contract orders it for a few routes. */
   readonly workspaceFirst: boolean;
+  /** What a call needs beyond its scope, decided by its query before the workspace is looked up; throws. */
+  readonly guard: ((caller: Caller, query: Readonly<Record<string, string>>) => void) | undefined;
   readonly query: Schema | undefined;
   readonly body: Schema | undefined;
   /** Most bytes of a JSON body. */
@@ -85,6 +87,7 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   writes?: boolean;
   mounted?: boolean;
   workspaceFirst?: boolean;
+  guard?: Route["guard"];
   query?: Q;
   body?: B;
   bodyLimit?: number;
@@ -106,6 +109,7 @@ export function route<const Q extends Schema | undefined = undefined, const B ex
     writes: definition.writes ?? false,
     mounted: definition.mounted ?? false,
     workspaceFirst: definition.workspaceFirst ?? false,
+    guard: definition.guard,
     query: definition.query,
     body: definition.body,
     bodyLimit: definition.bodyLimit ?? defaultBodyLimit,

@@ -174,14 +174,15 @@ export async function cleanUp(
 ): Promise<void> {
   if (journal !== null) unlinkQuietly(context, dirs.get(""), journal);
   for (const step of steps) {
-    try {
-      if (step.do === "put") unlinkQuietly(context, dirs.get(step.dir), step.backup);
-      else if (step.do === "move") unlinkQuietly(context, dirs.get(step.toDir), step.backup);
-      else if (step.do === "remove") await removeTrash(context, dirs.get(step.dir), step.trash);
-    } catch {
-      // The outcome stands; a sweep takes what is left.
-    }
+    // A second try outlasts a passing fault. The outcome stands whatever happens: a sweep takes what is left.
+    await dropRemains(context, dirs, step).catch(() => quietly(dropRemains(context, dirs, step)));
   }
+}
+
+async function dropRemains(context: DiskContext, dirs: OpenDirs, step: Step): Promise<void> {
+  if (step.do === "put") unlinkQuietly(context, dirs.get(step.dir), step.backup);
+  else if (step.do === "move") unlinkQuietly(context, dirs.get(step.toDir), step.backup);
+  else if (step.do === "remove") await removeTrash(context, dirs.get(step.dir), step.trash);
 }
 
 /** Finishes a journaled commit after a crash, or undoes it when it was being undone or cannot be finished. */

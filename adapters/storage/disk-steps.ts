@@ -310,14 +310,14 @@ export function undoStep(context: DiskContext, dirs: OpenDirs, step: Step): void
 
 function undoPut(context: DiskContext, dirs: OpenDirs, step: StepOf<"put">): void {
   const { fs } = context;
-  const dir = dirs.get(step.dir);
+  // First, since the directory of the target may never have been made.
   const source = dirs.get(step.from);
-  const now = dir.child(step.name);
-  if (now !== null && printOf(now) === step.print) {
-    if (dir.child(step.backup) !== null) fs.renameSync(dir.at(step.backup), dir.at(step.name));
-    else if (step.old === null) fs.unlinkSync(dir.at(step.name));
-  }
   if (source.child(step.temp) !== null) fs.unlinkSync(source.at(step.temp));
+  const dir = dirs.get(step.dir);
+  const now = dir.child(step.name);
+  if (now === null || printOf(now) !== step.print) return;
+  if (dir.child(step.backup) !== null) fs.renameSync(dir.at(step.backup), dir.at(step.name));
+  else if (step.old === null) fs.unlinkSync(dir.at(step.name));
 }
 
 function undoMove(context: DiskContext, dirs: OpenDirs, step: StepOf<"move">): void {

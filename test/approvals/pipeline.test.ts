@@ -123,3 +123,30 @@ describe("plan → approve → commit → record → announce", () => {
     expect(await storage.stat("opencode.jsonc")).toBeNull();
   });
 });
+
+describe("I30: what moved while the host thought", () => {
+  it("a skill that gained a file is not deleted with it: 409, everything stays, audited as failed", async () => {
+    const { client, workspace, storage } = await startMemoryServer(manual);
+    await put(storage, ".opencode/skills/s/SKILL.md", "---\nname: s\ndescription: d\n---\nx\n");
+    const removal = client.delete(`/workspace/${workspace}/skills/s`);
+    const request = await waiting(client);
+    expect(request.diff).toContain("remove directory .opencode/skills/s");
+    await put(storage, ".opencode/skills/s/notes.md", "precious");
+    await decide(client, request.id, "allow");
+    expect(await removal).toMatchObject({ status: 409, json: { code: "conflict" } });
+    expect(await textOf(storage, ".opencode/skills/s/notes.md")).toBe("precious");
+    const audit = await client.get(`/workspace/${workspace}/audit`);
+    expect(audit.json.items[0]).toMatchObject({ action: "skills.delete", outcome: "failed", approval: { id: request.id } });
+  });
+
+  it("a file that takes precedence and appears meanwhile is the one that is edited", async () => {
+    const { client, workspace, storage } = await startMemoryServer(manual);
+    await put(storage, "opencode.json", '{"plugin":[]}\n');
+    const write = client.post(`/workspace/${workspace}/plugins`, { spec: "two" });
+    const request = await waiting(client);
+    await put(storage, "opencode.jsonc", '{"plugin":["new"]}\n');
+    await decide(client, request.id, "allow");
+    expect((await write).json.items.map((item: { spec: string }) => item.spec)).toEqual(["new", "two"]);
+    expect(await textOf(storage, "opencode.json")).toBe('{"plugin":[]}\n');
+  });
+});

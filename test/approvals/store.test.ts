@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ApprovalStore, type ApprovalQuestion } from "../../lib/approvals.ts";
 import type { Actor } from "../../lib/auth.ts";
@@ -7,6 +8,7 @@ const host: Actor = { type: "host", tokenHash: "hh", scope: "owner" };
 const other: Actor = { type: "remote", tokenHash: "oo", scope: "owner" };
 const limits = { timeoutMs: 30_000, perToken: 3, total: 5 };
 const never = new AbortController().signal;
+setMaxListeners(0, never);
 
 function question(extra: Partial<ApprovalQuestion> = {}): ApprovalQuestion {
   return { workspaceId: "ws_1", action: "plugins.add", summary: "Add x", paths: ["/ws/a"], actor: caller, diff: "+x", ...extra };

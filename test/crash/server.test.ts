@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { parse, type ParseError } from "jsonc-parser";
@@ -45,24 +46,22 @@ async function writeUntilKilled(server: TestServer, lane: Lane): Promise<void> {
   const state: { killed: boolean; failure?: Error } = { killed: false };
   // Counted in answers, because a busy machine may not give the first one for a long time.
   let answers = Math.floor(lane.random() * 16);
-  let isEnough: () => void = () => {};
-  const enough = new Promise<void>((resolve) => {
-    isEnough = resolve;
-  });
+  const enough = new EventTarget();
+  const isEnough = once(enough, "enough");
   const writing = lane.writers.map(async (writer) => {
     while (!state.killed && !state.failure) {
       try {
         await writer.write(server);
         answers -= 1;
-        if (answers <= 0) isEnough();
+        if (answers <= 0) enough.dispatchEvent(new Event("enough"));
       } catch (cause) {
         // A request that the kill cut is what this test is about; any other failure is not.
         if (!state.killed) state.failure = new Error(`${writer.name} failed before the kill`, { cause });
-        isEnough();
+        enough.dispatchEvent(new Event("enough"));
       }
     }
   });
-  if (answers > 0) await enough;
+  if (answers > 0) await isEnough;
   await sleep(lane.random() * 60);
   state.killed = true;
   await server.stop("SIGKILL");

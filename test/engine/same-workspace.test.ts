@@ -84,7 +84,7 @@ describe.skipIf(!engineInstalled)("what is written through the server is what th
     expect(permission).toEqual({ bash: "deny", edit: "ask" });
   });
 
-  test("plugins: a file is loaded once added, and not any more once removed", async () => {
+  test("plugins: listed once added, and not any more once removed", async () => {
     const file = join(workspace, "plugin.js");
     const spec = pathToFileURL(file).href;
     await writeFile(file, "export const Plugin = async () => ({});\n");
@@ -120,27 +120,21 @@ describe.skipIf(!engineInstalled)("what is written through the server is what th
 
   test("commands: every field arrives, and deleting takes the command away", async () => {
     await change("POST", "~/commands", {
-      name: "review",
+      name: "inspect",
       template: "Look at $ARGUMENTS: {{carefully}}.\n\n---\n\nThen tell.",
       description: "yes: a colon, and a # sign",
       agent: "build",
+      model: "provider/model",
       subtask: true,
     });
-    expect(await command("review")).toMatchObject({
+    expect(await command("inspect")).toMatchObject({
       description: "yes: a colon, and a # sign",
       agent: "build",
       subtask: true,
       template: "Look at $ARGUMENTS: {{carefully}}.\n\n---\n\nThen tell.",
     });
-    await change("DELETE", "~/commands/review");
-    expect(await command("review")).toBeUndefined();
-  });
-
-  test("a command without a model leaves the choice to the engine", async () => {
-    await change("POST", "~/commands", { name: "plain", template: "Do it." });
-    const plain = await command("plain");
-    expect(plain?.template).toBe("Do it.");
-    expect(plain).not.toHaveProperty("model");
+    await change("DELETE", "~/commands/inspect");
+    expect(await command("inspect")).toBeUndefined();
   });
 
   test("MCP servers: added switched off, replaced, removed", async () => {
@@ -167,7 +161,9 @@ describe.skipIf(!engineInstalled)("what is written through the server is what th
       skills: [
         { name: "carried", content: "---\nname: carried\ndescription: Came with an import\n---\n\nText\n" },
       ],
-      commands: [{ name: "brought", template: "Bring it.", description: "Came too" }],
+      commands: [
+        { name: "brought", template: "Bring it.", description: "Came too", model: "provider/model" },
+      ],
     });
     expect((await config()).username).toBe("imported");
     expect((await skill("carried"))?.description).toBe("Came with an import");

@@ -27,6 +27,7 @@ export async function buildOnce(): Promise<string> {
     try {
       await compile(fresh);
       await publish(fresh, dist);
+      await bundle();
       await writeFile(keyFile, key);
     } finally {
       await rm(fresh, { recursive: true, force: true });
@@ -70,14 +71,24 @@ async function sourceKey(): Promise<string> {
         .update(await readFile(file));
     }
   }
-  for (const file of ["tsconfig.json", "tsconfig.build.json"]) hash.update(await readFile(join(repo, file)));
+  for (const file of ["tsconfig.json", "tsconfig.build.json", "rolldown.config.mjs"]) hash.update(await readFile(join(repo, file)));
   return hash.digest("hex");
 }
 
 async function compile(outDir: string): Promise<void> {
   const tsc = join(repo, "node_modules", "typescript", "bin", "tsc");
-  const args = [tsc, "-p", join(repo, "tsconfig.build.json"), "--outDir", outDir];
-  const output = await new Promise<string>((resolve, reject) => {
+  const output = await run([tsc, "-p", join(repo, "tsconfig.build.json"), "--outDir", outDir]);
+  if ((await filesBelow(outDir)).length === 0) throw new Error(`The build gave no files:\n${output}`);
+}
+
+/** Makes the command's single file out of the compiled ones. */
+async function bundle(): Promise<void> {
+  await run([join(repo, "node_modules", "rolldown", "bin", "cli.mjs"), "-c"]);
+}
+
+/** Runs a script of Node and returns what it prints. */
+function run(args: readonly string[]): Promise<string> {
+  return new Promise<string>((resolve, reject) => {
     const child = spawn(process.execPath, args, { cwd: repo, stdio: ["ignore", "pipe", "pipe"] });
     let text = "";
     child.stdout.on("data", (chunk) => (text += String(chunk)));
@@ -85,7 +96,6 @@ async function compile(outDir: string): Promise<void> {
     child.on("error", reject);
     child.on("close", () => resolve(text));
   });
-  if ((await filesBelow(outDir)).length === 0) throw new Error(`The build gave no files:\n${output}`);
 }
 
 /** Puts the files in place one by one, each whole, and leaves those alone that did not change. */

@@ -62,7 +62,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
       XDG_CACHE_HOME: join(home, ".cache"),
       OPENCODE_DISABLE_MODELS_FETCH: "1",
       OPENCODE_DISABLE_AUTOUPDATE: "1",
-      // Whatever it would like to install, this address refuses at once.
+      // Plugins are listed and not loaded: before the first one the engine installs a package from the network.
+      OPENCODE_PURE: "1",
       npm_config_registry: "http://127.0.0.1:9",
       ...(options.password === undefined ? {} : { OPENCODE_SERVER_PASSWORD: options.password }),
       ...options.env,

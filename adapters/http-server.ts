@@ -1,0 +1,46 @@
+import type { Log } from "../lib/host.ts";
+
+/** Answers one request; never throws for what a client did. */
+export type Answer = (request: Request) => Promise<Response>;
+
+/** What a runtime's server is started with. */
+export interface ListenOptions {
+  host: string;
+  /** 0 picks a free one. */
+  port: number;
+  answer: Answer;
+  log: Log;
+}
+
+/** A listening HTTP server. */
+export interface HttpServer {
+  host: string;
+  /** The port really bound. */
+  port: number;
+  /** Takes no more connections and drops those without a running request; each other one goes after its answer. */
+  stop(): void;
+  /** Resolves when the last connection is gone; after `graceMs` those that remain are cut. */
+  drained(graceMs: number): Promise<void>;
+}
+
+/** Starts to listen. Rejects with ListenError when the address cannot be had. */
+export type Listen = (options: ListenOptions) => Promise<HttpServer>;
+
+/** The server could not take its address; the message says what to change. */
+export class ListenError extends Error {
+  override readonly name = "ListenError";
+}
+
+/** The sentence for a failed listen, from the system's error code that every runtime puts on its error. */
+export function listenProblem(error: unknown, host: string, port: number): ListenError {
+  const reasons: Record<string, string> = {
+    EADDRINUSE: `Port ${port} on ${host} is in use; choose another with --port, or 0 for a free one.`,
+    EACCES: `Port ${port} on ${host} may not be used by this user; choose one above 1023 with --port.`,
+    EADDRNOTAVAIL: `${host} is no address of this machine; choose one with --host.`,
+    ENOTFOUND: `${host} is no address or known host name; choose one with --host.`,
+  };
+  const code = error instanceof Error ? String(Reflect.get(error, "code")) : "";
+  const message = error instanceof Error ? error.message : String(error);
+  const reason = reasons[code] ?? `Cannot listen on ${host} port ${port}: ${message}.`;
+  return new ListenError(reason, { cause: error });
+}

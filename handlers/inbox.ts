@@ -1,0 +1,182 @@
+import * as v from "valibot";
+import { ApiError } from "../lib/errors.ts";
+import { findInExchange, inbox, listExchange, notInExchange, resolveInExchange } from "../lib/exchange.ts";
+import { download } from "../lib/download.ts";
+import { readForm } from "../lib/multipart.ts";
+import { lookBeforeWrite } from "../lib/overwrite.ts";
+import { absolutePath } from "../lib/paths.ts";
+import { insistOnOpenPath } from "../lib/protected-paths.ts";
+import { requestBody } from "../lib/request-body.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
+import type { Staged, Storage } from "../lib/storage.ts";
+
+const path = "/workspace/:id/inbox";
+
+/** What a form may take beside its file. */
+const formOverhead = 1024 * 1024;
+
+const listInbox = route({
+  method: "GET",
+  path,
+  access: "client",
+  summary: "The files in the inbox, newest first.",
+  answer: v.object({
+    items: v.array(
+      v.object({ id: v.string(), path: v.string(), size: v.number(), updatedAt: v.number(), name: v.string() }),
+    ),
+  }),
+  async handle({ services, workspace }) {
+    if (!services.host.config.inbox.enabled) return { json: { items: [] } };
+    const items = await listExchange(workspace.storage, inbox);
+    return { json: { items: items.map((item) => ({ ...item, name: item.path.slice(item.path.lastIndexOf("/") + 1) })) } };
+  },
+});
+
+const downloadInboxItem = route({
+  method: "GET",
+  path: `${path}/:inboxId`,
+  access: "client",
+  summary: "The bytes of a file in the inbox; conditions and one byte range are honoured.",
+  errors: ["inbox_disabled", "invalid_inbox_item", "inbox_item_not_found", "precondition_failed", "range_not_satisfiable"],
+  async handle(context) {
+    insistOnInbox(context);
+    const { storage } = context.workspace;
+    const file = await findInExchange(storage, inbox, context.params["inboxId"] ?? "");
+    insistOnOpenPath(context, file.slice(inbox.base.length + 1));
+    return download(context.request, storage, file, () => notInExchange(inbox));
+  },
+});
+
+const uploadToInbox = route({
+  method: "POST",
+  path,
+  access: "client",
+  scope: "collaborator",
+  writes: true,
+  summary: "Puts the file of a form into the inbox: at the query's path, else the field path, else its own name.",
+  query: v.object({ path: v.optional(v.string()) }),
+  answer: v.object({ ok: v.literal(true), path: v.string(), bytes: v.number() }),
+  errors: ["inbox_disabled", "invalid_payload", "file_required", "invalid_path", "file_too_large", "conflict"],
+  async handle(context) {
+    insistOnInbox(context);
+    const { storage } = context.workspace;
+    const { wanted, staged } = await receive(context, context.query.path ?? "");
+    try {
+      const destination = await resolveDestination(storage, wanted);
+      return { json: await keep(context, destination, staged) };
+    } catch (error) {
+      await storage.discard(staged);
+      throw error;
+    }
+  },
+});
+
+function insistOnInbox({ services }: Context): void {
+  if (services.host.config.inbox.enabled) return;
+  throw new ApiError("inbox_disabled", "The inbox of this server is switched off (OPENWORK_INBOX_ENABLED).");
+}
+
+interface Upload {
+  /** The path as the client names it. */
+  wanted: string;
+  staged: Staged;
+}
+
+/** Reads the form to its end, the first file into a staged body: the field that names its place may follow it. */
+async function receive(context: Context, fromQuery: string): Promise<Upload> {
+  const { storage } = context.workspace;
+  const { maxBytes } = context.services.host.config.inbox;
+  let wanted = fromQuery.trim();
+  let filename = "";
+  let staged: Staged | null = null;
+  try {
+    for await (const part of readForm(formBody(context, maxBytes), contentTypeOf(context.request))) {
+      if (part.kind === "field") {
+        if (part.name === "path" && wanted === "") wanted = part.value.trim();
+      } else if (part.name === "file" && part.filename.trim() !== "" && staged === null) {
+        ({ filename } = part);
+        const place = await stagingPlace(storage, wanted, filename);
+        staged = await storage.stage(place, part.body, { maxBytes, signal: context.signal });
+      }
+    }
+    if (!staged) throw new ApiError("file_required", 'The form needs a part "file" with a filename.');
+    return { wanted: wanted === "" ? filename : wanted, staged };
+  } catch (error) {
+    if (staged) await storage.discard(staged);
+    throw error;
+  }
+}
+
+function contentTypeOf(request: Request): string {
+  const type = request.headers.get("content-type") ?? "";
+  if (/multipart\/form-data/i.test(type)) return type;
+  throw new ApiError("invalid_payload", "The body must be multipart/form-data with the file as its part \"file\".");
+}
+
+/** The body, refused as soon as it is certain to be too large whatever the form holds beside its file. */
+function formBody({ request }: Context, maxBytes: number): ReadableStream<Uint8Array> {
+  const limit = maxBytes + formOverhead;
+  const tooLarge = (size: number): ApiError =>
+    new ApiError("file_too_large", `The file is larger than the ${maxBytes} bytes that the inbox takes.`, { maxBytes, size });
+  const declared = Number(request.headers.get("content-length"));
+  if (declared > limit) throw tooLarge(declared);
+  let size = 0;
+  return requestBody(request).pipeThrough(
+    new TransformStream<Uint8Array, Uint8Array>({
+      transform(chunk, controller) {
+        size += chunk.length;
+        if (size > limit) controller.error(tooLarge(size));
+        else controller.enqueue(chunk);
+      },
+    }),
+  );
+}
+
+/**
+ * Where bytes wait whose place is not certain yet: beside the file that the names known so far point to, and
+ * beside none when they point nowhere, for the field `path` may still come and be right.
+ */
+async function stagingPlace(storage: Storage, wanted: string, filename: string): Promise<string> {
+  if (wanted !== "") return resolveDestination(storage, wanted);
+  try {
+    const guess = await resolveDestination(storage, filename);
+    const entry = await storage.stat(guess);
+    if (!entry || entry.kind === "file") return guess;
+  } catch {
+    // The name is refused later, unless a path makes it irrelevant.
+  }
+  return `${inbox.base}/upload-${crypto.randomUUID()}`;
+}
+
+/** The path in the workspace of an upload; control characters in names are refused (I43). */
+async function resolveDestination(storage: Storage, wanted: string): Promise<string> {
+  // oxlint-disable-next-line no-control-regex -- they are what is looked for
+  if (/[\u0000-\u001f\u007f-\u009f]/.test(wanted)) {
+    throw new ApiError("invalid_path", "The name of the file holds control characters.");
+  }
+  const destination = `${inbox.base}/${await resolveInExchange(storage, inbox, wanted)}`;
+  await lookBeforeWrite(storage, destination);
+  return destination;
+}
+
+function keep(context: Context, destination: string, staged: Staged): Promise<{ ok: true; path: string; bytes: number }> {
+  const absolute = absolutePath(context.workspace.path, destination);
+  const shown = destination.slice(inbox.base.length + 1);
+  return context.services.changes.run(context, {
+    action: "workspace.inbox.upload",
+    summary: `Upload ${JSON.stringify(shown)} (${staged.size} bytes) to the inbox`,
+    paths: [absolute],
+    targets: [absolute],
+    onConflict: "refuse",
+    async plan(view) {
+      await lookBeforeWrite(view, destination);
+      return {
+        changes: [{ op: "write", path: destination, body: staged }],
+        answer: () => ({ ok: true, path: shown, bytes: staged.size }),
+      };
+    },
+  });
+}
+
+/** The endpoints of the inbox (wire contract, 10.10). */
+export const routes: readonly Route[] = [listInbox, downloadInboxItem, uploadToInbox];

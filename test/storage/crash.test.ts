@@ -1,0 +1,252 @@
+import { spawn } from "node:child_process";
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import { contents, write } from "./contract.ts";
+import { buildOnce } from "../support/build.ts";
+import { leftovers, temporaryDir } from "./temporary-dir.ts";
+
+const script = fileURLToPath(new URL("crash-child.mjs", import.meta.url));
+
+interface Job {
+  root: string;
+  work: "commit" | "recover";
+  changes?: unknown[];
+  at: number;
+  when: "before" | "after";
+}
+
+interface End {
+  /** Whether the work was answered, and how many changing calls it took. */
+  answered: boolean;
+  calls: number;
+  killed: boolean;
+}
+
+async function child(job: Job): Promise<End> {
+  const dist = await buildOnce();
+  return new Promise((resolve, reject) => {
+    const running = spawn(process.execPath, [script, JSON.stringify({ dist, ...job })]);
+    let out = "";
+    let complaints = "";
+    running.stdout.on("data", (chunk) => (out += String(chunk)));
+    running.stderr.on("data", (chunk) => (complaints += String(chunk)));
+    running.on("error", reject);
+    running.on("close", (code, signal) => {
+      const killed = signal === "SIGKILL";
+      if (!killed && code !== 0) reject(new Error(complaints));
+      else resolve({ answered: out.startsWith("answered"), calls: Number(out.split(" ")[1] ?? 0), killed });
+    });
+  });
+}
+
+const names = ["kept", "second", "tree/a", "tree/b/c", "moved", "gone"];
+
+async function fill(root: string): Promise<Record<string, string>> {
+  const storage = createDiskStorage(root);
+  await storage.commit(names.map((name) => write(name, `old ${name}`)));
+  return contents(storage);
+}
+
+const single = [{ op: "write", path: "kept", body: "new" }];
+const created = [{ op: "write", path: "x/y/z", body: "new", ifRevision: null }];
+const several = [
+  { op: "write", path: "kept", body: "new" },
+  { op: "write", path: "x/y/z", body: "new", ifRevision: null },
+  { op: "write", path: "second", body: "new" },
+  { op: "remove", path: "tree", recursive: true },
+  { op: "move", from: "moved", to: "to/here" },
+  { op: "remove", path: "gone" },
+];
+
+/** What the work leads to undisturbed. */
+async function outcome(changes: unknown[]): Promise<{ after: Record<string, string>; calls: number }> {
+  using dir = temporaryDir();
+  await fill(dir.path);
+  const { answered, calls } = await child({
+    root: dir.path,
+    work: "commit",
+    changes,
+    at: -1,
+    when: "before",
+  });
+  expect(answered).toBe(true);
+  return { after: await contents(createDiskStorage(dir.path)), calls };
+}
+
+/** Recovers like a server that starts again, and checks that nothing is half done. Says which state it found. */
+async function recovered(
+  root: string,
+  before: Record<string, string>,
+  after: Record<string, string>,
+  ends: End[],
+): Promise<"old" | "new"> {
+  const storage = createDiskStorage(root);
+  await storage.recover();
+  await storage.swept;
+  const now = await contents(storage);
+  const state = JSON.stringify(now) === JSON.stringify(after) ? "new" : "old";
+  expect(now).toEqual(state === "new" ? after : before);
+  if (ends.some((end) => end.answered)) expect(state).toBe("new");
+  expect(leftovers(root)).toEqual([]);
+  return state;
+}
+
+/** Runs jobs two at a time. */
+async function pairs<T>(jobs: (() => Promise<T>)[]): Promise<T[]> {
+  const results: T[] = [];
+  const left = jobs.values();
+  const worker = async (): Promise<void> => {
+    for (const job of left) results.push(await job());
+  };
+  await Promise.all([worker(), worker(), worker()]);
+  return results;
+}
+
+describe("a server killed at every changing call", () => {
+  for (const [name, changes] of Object.entries({ single, created, several })) {
+    it(`finds all old or all new again: ${name}`, async () => {
+      const { after, calls } = await outcome(changes);
+      const jobs = [];
+      for (let at = 0; at < calls; at += 1) {
+        for (const when of ["before", "after"] as const) {
+          jobs.push(async () => {
+            using dir = temporaryDir();
+            const before = await fill(dir.path);
+            const end = await child({ root: dir.path, work: "commit", changes, at, when });
+            expect(end.killed).toBe(true);
+            return await recovered(dir.path, before, after, [end]);
+          });
+        }
+      }
+      const states = await pairs(jobs);
+      // Some kills come before the point of no return, some after it.
+      expect(new Set(states)).toEqual(new Set(["old", "new"]));
+    });
+  }
+
+  it("recovers from a crash in the middle of recovering", async () => {
+    const { after, calls } = await outcome(several);
+    const jobs = [];
+    for (const first of [0.45, 0.6, 0.75]) {
+      for (let at = 0; at < 24; at += 2) {
+        jobs.push(async () => {
+          using dir = temporaryDir();
+          const before = await fill(dir.path);
+          const job = { root: dir.path, changes: several, when: "after" } as const;
+          const one = await child({ ...job, work: "commit", at: Math.floor(calls * first) });
+          const two = await child({ ...job, work: "recover", at });
+          expect(one.killed).toBe(true);
+          const state = await recovered(dir.path, before, after, [one]);
+          return { state, killed: two.killed };
+        });
+      }
+    }
+    const states = await pairs(jobs);
+    expect(states.some(({ killed }) => killed)).toBe(true);
+  });
+});
+
+/** The host part of our own names, as a dead process of this host would have it. */
+function hostTag(): string {
+  using dir = temporaryDir();
+  const storage = createDiskStorage(dir.path);
+  void storage.stage("f", new ReadableStream()).catch(() => undefined);
+  const [name = ""] = fs.readdirSync(dir.path);
+  return name.slice(13, 17);
+}
+
+/** The sum that a journal carries; anybody can compute it, so the steps must not be trusted for it. */
+function checksum(text: string): string {
+  let a = 0x811c9dc5;
+  let b = 0x9dc5811c;
+  for (let i = 0; i < text.length; i += 1) {
+    a = Math.imul(a ^ text.charCodeAt(i), 0x01000193);
+    b = Math.imul(b ^ text.charCodeAt(i), 0x85ebca6b) ^ (a >>> 13);
+  }
+  return `${a >>> 0}.${b >>> 0}`;
+}
+
+/** A name that a dead process of this host would have left. */
+const dead = (kind: number, n: number): string =>
+  `.owtmp-3fffff${hostTag()}ffff${kind}${String(n).padStart(5, "0")}`;
+
+describe("recovery", () => {
+  it("sweeps what the dead left, everywhere, and spares the living", async () => {
+    using dir = temporaryDir();
+    const living = createDiskStorage(dir.path);
+    const staged = await living.stage("a/b/up", new Response("living").body ?? new ReadableStream());
+    fs.mkdirSync(join(dir.path, "node_modules/x/y"), { recursive: true });
+    fs.writeFileSync(join(dir.path, "node_modules/x/y", dead(0, 1)), "body");
+    fs.mkdirSync(join(dir.path, ".opencode/skills", dead(3, 2), "inner"), { recursive: true });
+    fs.writeFileSync(join(dir.path, ".opencode/skills", dead(3, 2), "inner/f"), "trash");
+    fs.writeFileSync(join(dir.path, dead(1, 3)), "openwork-journal-1\ntorn");
+    const foreign = `.owtmp-000001${"0".repeat(8)}000001`;
+    fs.writeFileSync(join(dir.path, foreign), "of a host we cannot ask");
+    const storage = createDiskStorage(dir.path);
+    await storage.recover();
+    expect(fs.readdirSync(join(dir.path, ".opencode/skills"))).toEqual([]);
+    await storage.swept;
+    expect(leftovers(dir.path).toSorted()).toEqual([foreign, staged.id].toSorted());
+    await living.commit([{ op: "write", path: "a/b/up", body: staged }]);
+    expect((await contents(storage))["a/b/up"]).toBe("living");
+  });
+
+  it("does not let a planted journal reach outside", async () => {
+    using dir = temporaryDir();
+    const root = join(dir.path, "root");
+    const outer = join(dir.path, "outer");
+    fs.mkdirSync(outer);
+    fs.writeFileSync(join(outer, "canary"), "canary");
+    fs.mkdirSync(root);
+    fs.symlinkSync(outer, join(root, "link"));
+    const { ino, mtimeMs, size } = fs.statSync(join(outer, "canary"));
+    const print = `${ino}:${mtimeMs}:${size}`;
+    const trash = dead(3, 1);
+    const steps = [
+      { do: "remove", dir: "link", name: "canary", trash, print },
+      { do: "remove", dir: "..", name: "outer", trash, print: `d${fs.statSync(outer).ino}` },
+      { do: "remove", dir: "../outer", name: "canary", trash, print },
+      { do: "remove", dir: "", name: "../outer", trash, print },
+      { do: "remove", dir: outer, name: "canary", trash, print },
+      {
+        do: "move",
+        dir: "link",
+        name: "canary",
+        toDir: "",
+        toName: "stolen",
+        print,
+        old: null,
+        backup: dead(2, 1),
+      },
+      { do: "remove", dir: "", name: "x", trash: "../outer/canary", print },
+      {
+        do: "put",
+        dir: "link",
+        name: "new",
+        from: "",
+        temp: dead(0, 1),
+        print,
+        old: null,
+        backup: dead(2, 1),
+      },
+    ];
+    for (const [i, step] of steps.entries()) {
+      for (const mark of ["", "undo\n"]) {
+        const body = JSON.stringify([step]);
+        fs.writeFileSync(join(root, dead(1, i)), `openwork-journal-1\n${body}\n${checksum(body)}\n${mark}`);
+        fs.writeFileSync(join(root, dead(0, 1)), "body");
+        const storage = createDiskStorage(root);
+        await storage
+          .recover()
+          .catch((error: unknown) => expect(error).toMatchObject({ name: "StorageError" }));
+        await storage.swept;
+        expect(fs.readdirSync(outer)).toEqual(["canary"]);
+        expect(fs.readFileSync(join(outer, "canary"), "utf8")).toBe("canary");
+        expect(fs.existsSync(join(root, "stolen"))).toBe(false);
+      }
+    }
+  });
+});
