@@ -5,24 +5,7 @@ import { pipeline } from "node:stream/promises";
 import { createServerAdapter, Response as FastResponse, sendNodeResponse } from "@whatwg-node/server";
 import { ApiError } from "../lib/errors.ts";
 import type { Log } from "../lib/host.ts";
-
-/** Answers one request; never throws for what a client did. */
-export type Answer = (request: Request) => Promise<Response>;
-
-/** A listening HTTP server. */
-export interface HttpServer {
-  host: string;
-  port: number;
-  /** Takes no more connections and drops those without a running request; each other one goes after its answer. */
-  stop(): void;
-  /** Resolves when the last connection is gone; after `graceMs` those that remain are cut. */
-  drained(graceMs: number): Promise<void>;
-}
-
-/** The server could not take its address; the message says what to change. */
-export class ListenError extends Error {
-  override readonly name = "ListenError";
-}
+import { listenProblem, type Answer, type HttpServer, type ListenOptions } from "./http-server.ts";
 
 /** What a client is told that did not speak HTTP well enough for a handler to see its request. */
 function refusal(message: string): { code: string; message: string } {
@@ -182,17 +165,6 @@ class Connections {
   }
 }
 
-function listenProblem(error: NodeJS.ErrnoException, host: string, port: number): ListenError {
-  const reasons: Record<string, string> = {
-    EADDRINUSE: `Port ${port} on ${host} is in use; choose another with --port, or 0 for a free one.`,
-    EACCES: `Port ${port} on ${host} may not be used by this user; choose one above 1023 with --port.`,
-    EADDRNOTAVAIL: `${host} is no address of this machine; choose one with --host.`,
-    ENOTFOUND: `${host} is no address or known host name; choose one with --host.`,
-  };
-  const reason = reasons[error.code ?? ""] ?? `Cannot listen on ${host} port ${port}: ${error.message}.`;
-  return new ListenError(reason, { cause: error });
-}
-
 function listen(server: Server, host: string, port: number): Promise<AddressInfo> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(listenProblem(error, host, port)));
@@ -205,12 +177,7 @@ function listen(server: Server, host: string, port: number): Promise<AddressInfo
 }
 
 /** Starts to listen. Rejects with ListenError when the address cannot be had. */
-export async function startHttpServer(options: {
-  host: string;
-  port: number;
-  answer: Answer;
-  log: Log;
-}): Promise<HttpServer> {
+export async function startHttpServer(options: ListenOptions): Promise<HttpServer> {
   const connections = new Connections();
   const server = createServer({
     headersTimeout: 60_000,

@@ -10,7 +10,10 @@ import { canPin, load, startHello, startServer, stop } from "./processes.mjs";
 
 const { values } = parseArgs({
   options: {
-    server: { type: "string", default: fileURLToPath(new URL("../dist/adapters/cli.js", import.meta.url)) },
+    server: {
+      type: "string",
+      default: fileURLToPath(new URL("../dist/bin/openwork-server.js", import.meta.url)),
+    },
     rounds: { type: "string", default: "3" },
     seconds: { type: "string", default: "2" },
     only: { type: "string" },

@@ -40,7 +40,8 @@ export const routes: readonly Route[] = [
     body: v.object({ reply: v.optional(v.unknown()) }, "an object {reply} is expected"),
     answer: v.object({ ok: v.literal(true), allowed: v.boolean() }),
     errors: ["approval_not_found", "approval_answered"],
-    summary: 'Answers a waiting write: reply "allow" allows it, anything else denies it. The first reply counts.',
+    summary:
+      'Answers a waiting write: reply "allow" allows it, anything else denies it. The first reply counts.',
     handle: ({ services, params, body, caller, mount }) => {
       const id = params["approvalId"] ?? "";
       const allowed = services.approvals.answer(id, body.reply === "allow", caller.actor, mount?.id);

@@ -26,10 +26,19 @@ const downloadArtifact = route({
   path: `${path}/:artifactId`,
   access: "client",
   summary: "The bytes of a file that the workspace offers; conditions and one byte range are honoured.",
-  errors: ["outbox_disabled", "invalid_artifact", "artifact_not_found", "precondition_failed", "range_not_satisfiable"],
+  errors: [
+    "outbox_disabled",
+    "invalid_artifact",
+    "artifact_not_found",
+    "precondition_failed",
+    "range_not_satisfiable",
+  ],
   async handle(context) {
     if (!context.services.host.config.outbox.enabled) {
-      throw new ApiError("outbox_disabled", "The outbox of this server is switched off (OPENWORK_OUTBOX_ENABLED).");
+      throw new ApiError(
+        "outbox_disabled",
+        "The outbox of this server is switched off (OPENWORK_OUTBOX_ENABLED).",
+      );
     }
     const { storage } = context.workspace;
     const file = await findInExchange(storage, outbox, context.params["artifactId"] ?? "");

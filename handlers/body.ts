@@ -12,7 +12,8 @@ export async function readJsonBody(request: Request, schema: Schema, limit: numb
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
-    const reason = bytes.length === 0 ? "there is none" : cause instanceof Error ? cause.message : "it does not parse";
+    const reason =
+      bytes.length === 0 ? "there is none" : cause instanceof Error ? cause.message : "it does not parse";
     throw new ApiError("invalid_json", `The request body must be JSON: ${reason}.`, undefined, { cause });
   }
   refuseHostileShape(value, 0);
@@ -24,7 +25,12 @@ export async function readJsonBody(request: Request, schema: Schema, limit: numb
 }
 
 /** Validates a value against a schema; the message names the first field that is wrong and what was expected. */
-export function validate(schema: Schema, value: unknown, what: string, code: "invalid_payload" | "invalid_query"): unknown {
+export function validate(
+  schema: Schema,
+  value: unknown,
+  what: string,
+  code: "invalid_payload" | "invalid_query",
+): unknown {
   const result = safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
   const issue = result.issues[0];
@@ -66,9 +72,13 @@ async function readLimited(request: Request, limit: number): Promise<Uint8Array>
 }
 
 function tooLarge(limit: number): ApiError {
-  return new ApiError("body_too_large", `The request body is larger than the ${limit} bytes this endpoint takes.`, {
-    maxBytes: limit,
-  });
+  return new ApiError(
+    "body_too_large",
+    `The request body is larger than the ${limit} bytes this endpoint takes.`,
+    {
+      maxBytes: limit,
+    },
+  );
 }
 
 /** `__proto__` as a key is how prototypes are poisoned, and endless nesting how stacks are. */

@@ -10,25 +10,30 @@ export type CorsHeaders = (origin: string | null) => Readonly<Record<string, str
 
 /** Makes the function that gives an answer's CORS headers from the allow-list of exact origins or `*`. */
 export function corsFor(origins: readonly string[]): CorsHeaders {
-  const headers = (origin: string): Readonly<Record<string, string>> =>
-    Object.freeze({
-      "access-control-allow-origin": origin,
-      "access-control-allow-headers": allowHeaders,
-      "access-control-allow-methods": allowMethods,
-      "access-control-expose-headers": exposeHeaders,
-      vary: "Origin",
-    });
   if (origins.includes("*")) {
-    const everywhere = headers("*");
+    const everywhere = headersFor("*");
     return () => everywhere;
   }
-  const byOrigin = new Map(origins.map((origin) => [origin, headers(origin)]));
+  const byOrigin = new Map(origins.map((origin) => [origin, headersFor(origin)]));
   const none = Object.freeze({});
   return (origin) => (origin !== null && byOrigin.get(origin)) || none;
 }
 
+function headersFor(origin: string): Readonly<Record<string, string>> {
+  return Object.freeze({
+    "access-control-allow-origin": origin,
+    "access-control-allow-headers": allowHeaders,
+    "access-control-allow-methods": allowMethods,
+    "access-control-expose-headers": exposeHeaders,
+    vary: "Origin",
+  });
+}
+
 /** The headers of a preflight's answer; a private-network request is granted to allowed origins only. */
-export function preflightHeaders(cors: Readonly<Record<string, string>>, request: Request): Record<string, string> {
+export function preflightHeaders(
+  cors: Readonly<Record<string, string>>,
+  request: Request,
+): Record<string, string> {
   if (!cors["access-control-allow-origin"]) return {};
   const privateNetwork = request.headers.get("access-control-request-private-network") === "true";
   return {

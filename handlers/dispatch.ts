@@ -2,9 +2,11 @@ import type { Caller } from "../lib/auth.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { decodeSegment, targetOf, type Target } from "../lib/paths.ts";
-import type { Context, Reply, Route } from "../lib/route.ts";
+import type { Tunnel } from "../lib/proxy.ts";
+import type { Context, HttpReply, LogNote, Reply, Route } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";
+import { insistOnAllowedOrigin, withProtocolToken } from "../lib/websocket.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { readJsonBody, validate } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
@@ -17,7 +19,9 @@ interface Trace {
   /** The class of the endpoint. */
   auth: "none" | "client" | "host";
   error?: string;
-  service?: string;
+  note: LogNote;
+  /** The request asks for a WebSocket, and the host can give one. */
+  upgrade: boolean;
 }
 
 /** A request on its way: where it goes and under which mount. */
@@ -37,7 +41,9 @@ export class Dispatcher {
   constructor(services: Services, routes: readonly Route[]) {
     this.#services = services;
     this.#table = new RouteTable(routes);
-    this.#mounted = new RouteTable(routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")));
+    this.#mounted = new RouteTable(
+      routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")),
+    );
     this.#cors = corsFor(services.host.config.corsOrigins);
   }
 
@@ -47,35 +53,73 @@ export class Dispatcher {
     const { host } = this.#services;
     const common = this.#cors(request.headers.get("origin"));
     const target = targetOf(request.url);
-    const trace: Trace = { auth: "none" };
+    const trace: Trace = { auth: "none", note: {}, upgrade: false };
     if (request.method === "OPTIONS") {
-      return this.#finish(request, target, 204, started, trace, () =>
-        respond(host.Response, { status: 204, headers: preflightHeaders(common, request), text: "" }, {}, false),
+      return this.#finish(request, target, started, trace, () =>
+        respond(
+          host.Response,
+          { status: 204, headers: preflightHeaders(common, request), text: "" },
+          {},
+          false,
+        ),
       );
     }
     const reply = await this.#answer(request, target, trace);
     const headOnly = request.method === "HEAD";
-    return this.#finish(request, target, reply.status ?? 200, started, trace, () =>
+    return this.#finish(request, target, started, trace, () =>
       respond(host.Response, reply, common, headOnly),
     );
   }
 
-  async #answer(request: Request, target: Target, trace: Trace): Promise<Reply> {
+  /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. Never throws. */
+  async upgrade(request: Request): Promise<Response | Tunnel> {
+    const started = performance.now();
+    const { host } = this.#services;
+    const target = targetOf(request.url);
+    const trace: Trace = { auth: "none", note: {}, upgrade: true };
+    const origin = request.headers.get("origin");
+    let reply: Reply;
     try {
-      return await this.#run(request, this.#locate(target), trace);
+      insistOnAllowedOrigin(origin, host.config.corsOrigins, request.headers.get("host"));
+      reply = await this.#run(request, this.#locate(target), trace);
+    } catch (error) {
+      reply = this.#errorReply(error, trace);
+    }
+    if ("tunnel" in reply) {
+      this.#log(request, target, 101, started, trace);
+      return reply.tunnel;
+    }
+    const answer = reply;
+    return this.#finish(request, target, started, trace, () =>
+      respond(host.Response, answer, this.#cors(origin), false),
+    );
+  }
+
+  async #answer(request: Request, target: Target, trace: Trace): Promise<HttpReply> {
+    try {
+      const reply = await this.#run(request, this.#locate(target), trace);
+      if ("tunnel" in reply) throw new Error("a tunnel is no answer to a plain request");
+      return reply;
     } catch (error) {
       return this.#errorReply(error, trace);
     }
   }
 
-  #errorReply(error: unknown, trace: Trace): Reply {
+  #errorReply(error: unknown, trace: { error?: string }): HttpReply {
     const known = toApiError(error);
     trace.error = known.message;
     if (known.status >= 500 && known.cause !== undefined) {
       const { cause } = known;
-      this.#services.host.log("ERROR", cause instanceof Error ? (cause.stack ?? cause.message) : String(cause));
+      this.#services.host.log(
+        "ERROR",
+        cause instanceof Error ? (cause.stack ?? cause.message) : String(cause),
+      );
     }
-    return { status: known.status, json: known.body(), ...(known.headers ? { headers: { ...known.headers } } : {}) };
+    return {
+      status: known.status,
+      json: known.body(),
+      ...(known.headers ? { headers: { ...known.headers } } : {}),
+    };
   }
 
   #locate(target: Target): Located {
@@ -98,9 +142,13 @@ export class Dispatcher {
   async #run(request: Request, located: Located, trace: Trace): Promise<Reply> {
     const route = pickMethod(located.match, request.method);
     if (route.access !== "public") trace.auth = route.access;
-    const caller = await this.#services.authenticator.authenticate(request.headers, route.access);
+    const headers = trace.upgrade ? withProtocolToken(request.headers) : request.headers;
+    const caller = await this.#services.authenticator.authenticate(headers, route.access);
     if (route.writes && this.#services.host.config.readOnly) {
-      throw new ApiError("read_only", "This server is read-only; start it without --read-only to change anything.");
+      throw new ApiError(
+        "read_only",
+        "This server is read-only; start it without --read-only to change anything.",
+      );
     }
     const params = decodeParams(located.match.params);
     let workspaces: Places | null = null;
@@ -123,11 +171,13 @@ export class Dispatcher {
       mount: workspaces.mount,
       signal: request.signal,
       onApprovalAsked: null,
+      upgrade: trace.upgrade,
+      note: trace.note,
     };
     // The route's own schemas made query and body: here the types of the table and of the handler meet.
     const run = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
     if (route.writes && prefersAsync(request)) {
-      return runDeferred(context, run, (error) => this.#errorReply(error, { auth: trace.auth }));
+      return runDeferred(context, run, (error) => this.#errorReply(error, {}));
     }
     return run(context);
   }
@@ -141,30 +191,29 @@ export class Dispatcher {
     return { mount, workspace };
   }
 
-  #finish(
-    request: Request,
-    target: Target,
-    status: number,
-    started: number,
-    trace: Trace,
-    build: () => Response,
-  ): Response {
+  #finish(request: Request, target: Target, started: number, trace: Trace, build: () => Response): Response {
     const response = build();
-    const { host } = this.#services;
-    if (host.config.log.requests) {
-      const real = response.status;
-      const durationMs = Math.round(performance.now() - started);
-      const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
-      host.log(level, `${request.method} ${target.path} ${real} ${durationMs}ms${trace.service ? ` (${trace.service})` : ""}`, {
-        method: request.method,
-        path: target.path,
-        status: real,
-        durationMs,
-        auth: trace.auth,
-        ...(trace.error === undefined ? {} : { error: trace.error }),
-      });
-    }
+    this.#log(request, target, response.status, started, trace);
     return response;
+  }
+
+  #log(request: Request, target: Target, status: number, started: number, trace: Trace): void {
+    const { host } = this.#services;
+    if (!host.config.log.requests) return;
+    const durationMs = Math.round(performance.now() - started);
+    const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
+    const { service, baseUrl } = trace.note;
+    const suffix = service === undefined ? "" : ` (${service})`;
+    host.log(level, `${request.method} ${target.path} ${status} ${durationMs}ms${suffix}`, {
+      method: request.method,
+      path: target.path,
+      status,
+      durationMs,
+      auth: trace.auth,
+      ...(trace.error === undefined ? {} : { error: trace.error }),
+      ...(service === undefined ? {} : { "proxy.service": service }),
+      ...(baseUrl === undefined ? {} : { "proxy.base_url": baseUrl }),
+    });
   }
 }
 
@@ -176,7 +225,8 @@ interface Places {
 
 function pickMethod(match: Match, method: string): Route {
   const { methods } = match;
-  const route = methods.get(method) ?? (method === "HEAD" ? methods.get("GET") : undefined) ?? methods.get("ALL");
+  const route =
+    methods.get(method) ?? methods.get("ALL") ?? (method === "HEAD" ? methods.get("GET") : undefined);
   if (route) return route;
   const allowed = [...methods.keys(), ...(methods.has("GET") ? ["HEAD"] : []), "OPTIONS"];
   throw new ApiError("method_not_allowed", `This path takes ${allowed.join(", ")}.`, undefined, {
@@ -207,5 +257,8 @@ function queryOf(target: Target): Record<string, string> {
 }
 
 function notFound(): ApiError {
-  return new ApiError("not_found", "There is no such endpoint; GET /capabilities tells what this server offers.");
+  return new ApiError(
+    "not_found",
+    "There is no such endpoint; GET /capabilities tells what this server offers.",
+  );
 }

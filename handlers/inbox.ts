@@ -1,6 +1,13 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
-import { findInExchange, inbox, listExchange, notInExchange, resolveInExchange } from "../lib/exchange.ts";
+import {
+  findInExchange,
+  inbox,
+  listExchange,
+  notInExchange,
+  resolveInExchange,
+  type ExchangeItem,
+} from "../lib/exchange.ts";
 import { download } from "../lib/download.ts";
 import { readForm } from "../lib/multipart.ts";
 import { lookBeforeWrite } from "../lib/overwrite.ts";
@@ -22,13 +29,19 @@ const listInbox = route({
   summary: "The files in the inbox, newest first.",
   answer: v.object({
     items: v.array(
-      v.object({ id: v.string(), path: v.string(), size: v.number(), updatedAt: v.number(), name: v.string() }),
+      v.object({
+        id: v.string(),
+        path: v.string(),
+        size: v.number(),
+        updatedAt: v.number(),
+        name: v.string(),
+      }),
     ),
   }),
   async handle({ services, workspace }) {
     if (!services.host.config.inbox.enabled) return { json: { items: [] } };
     const items = await listExchange(workspace.storage, inbox);
-    return { json: { items: items.map((item) => ({ ...item, name: item.path.slice(item.path.lastIndexOf("/") + 1) })) } };
+    return { json: { items: items.map(named) } };
   },
 });
 
@@ -37,7 +50,13 @@ const downloadInboxItem = route({
   path: `${path}/:inboxId`,
   access: "client",
   summary: "The bytes of a file in the inbox; conditions and one byte range are honoured.",
-  errors: ["inbox_disabled", "invalid_inbox_item", "inbox_item_not_found", "precondition_failed", "range_not_satisfiable"],
+  errors: [
+    "inbox_disabled",
+    "invalid_inbox_item",
+    "inbox_item_not_found",
+    "precondition_failed",
+    "range_not_satisfiable",
+  ],
   async handle(context) {
     insistOnInbox(context);
     const { storage } = context.workspace;
@@ -53,10 +72,18 @@ const uploadToInbox = route({
   access: "client",
   scope: "collaborator",
   writes: true,
-  summary: "Puts the file of a form into the inbox: at the query's path, else the field path, else its own name.",
+  summary:
+    "Puts the file of a form into the inbox: at the query's path, else the field path, else its own name.",
   query: v.object({ path: v.optional(v.string()) }),
   answer: v.object({ ok: v.literal(true), path: v.string(), bytes: v.number() }),
-  errors: ["inbox_disabled", "invalid_payload", "file_required", "invalid_path", "file_too_large", "conflict"],
+  errors: [
+    "inbox_disabled",
+    "invalid_payload",
+    "file_required",
+    "invalid_path",
+    "file_too_large",
+    "conflict",
+  ],
   async handle(context) {
     insistOnInbox(context);
     const { storage } = context.workspace;
@@ -70,6 +97,10 @@ const uploadToInbox = route({
     }
   },
 });
+
+function named({ id, path, size, updatedAt }: ExchangeItem): ExchangeItem & { name: string } {
+  return { id, path, size, updatedAt, name: path.slice(path.lastIndexOf("/") + 1) };
+}
 
 function insistOnInbox({ services }: Context): void {
   if (services.host.config.inbox.enabled) return;
@@ -89,8 +120,9 @@ async function receive(context: Context, fromQuery: string): Promise<Upload> {
   let wanted = fromQuery.trim();
   let filename = "";
   let staged: Staged | null = null;
+  const contentType = contentTypeOf(context.request);
   try {
-    for await (const part of readForm(formBody(context, maxBytes), contentTypeOf(context.request))) {
+    for await (const part of readForm(formBody(context, maxBytes), contentType)) {
       if (part.kind === "field") {
         if (part.name === "path" && wanted === "") wanted = part.value.trim();
       } else if (part.name === "file" && part.filename.trim() !== "" && staged === null) {
@@ -110,26 +142,18 @@ async function receive(context: Context, fromQuery: string): Promise<Upload> {
 function contentTypeOf(request: Request): string {
   const type = request.headers.get("content-type") ?? "";
   if (/multipart\/form-data/i.test(type)) return type;
-  throw new ApiError("invalid_payload", "The body must be multipart/form-data with the file as its part \"file\".");
+  throw new ApiError(
+    "invalid_payload",
+    'The body must be multipart/form-data with the file as its part "file".',
+  );
 }
 
 /** The body, refused as soon as it is certain to be too large whatever the form holds beside its file. */
 function formBody({ request }: Context, maxBytes: number): ReadableStream<Uint8Array> {
-  const limit = maxBytes + formOverhead;
-  const tooLarge = (size: number): ApiError =>
-    new ApiError("file_too_large", `The file is larger than the ${maxBytes} bytes that the inbox takes.`, { maxBytes, size });
-  const declared = Number(request.headers.get("content-length"));
-  if (declared > limit) throw tooLarge(declared);
-  let size = 0;
-  return requestBody(request).pipeThrough(
-    new TransformStream<Uint8Array, Uint8Array>({
-      transform(chunk, controller) {
-        size += chunk.length;
-        if (size > limit) controller.error(tooLarge(size));
-        else controller.enqueue(chunk);
-      },
-    }),
-  );
+  return requestBody(request, maxBytes + formOverhead, (size) => {
+    const message = `The file is larger than the ${maxBytes} bytes that the inbox takes.`;
+    return new ApiError("file_too_large", message, { maxBytes, size });
+  });
 }
 
 /**
@@ -159,7 +183,11 @@ async function resolveDestination(storage: Storage, wanted: string): Promise<str
   return destination;
 }
 
-function keep(context: Context, destination: string, staged: Staged): Promise<{ ok: true; path: string; bytes: number }> {
+function keep(
+  context: Context,
+  destination: string,
+  staged: Staged,
+): Promise<{ ok: true; path: string; bytes: number }> {
   const absolute = absolutePath(context.workspace.path, destination);
   const shown = destination.slice(inbox.base.length + 1);
   return context.services.changes.run(context, {

@@ -1,4 +1,4 @@
-import type { Reply } from "../lib/route.ts";
+import type { HttpReply } from "../lib/route.ts";
 
 /** Bytes of a text in UTF-8, without encoding it. */
 function utf8Length(text: string): number {
@@ -7,7 +7,12 @@ function utf8Length(text: string): number {
     const code = text.charCodeAt(i);
     if (code < 0x80) continue;
     if (code < 0x800) length += 1;
-    else if (code >= 0xd800 && code < 0xdc00 && i + 1 < text.length && (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00) {
+    else if (
+      code >= 0xd800 &&
+      code < 0xdc00 &&
+      i + 1 < text.length &&
+      (text.charCodeAt(i + 1) & 0xfc00) === 0xdc00
+    ) {
       length += 2;
       i += 1;
     } else length += 2;
@@ -21,7 +26,7 @@ function utf8Length(text: string): number {
  */
 export function respond(
   ResponseClass: typeof Response,
-  reply: Reply,
+  reply: HttpReply,
   common: Readonly<Record<string, string>>,
   headOnly: boolean,
 ): Response {
@@ -46,17 +51,18 @@ export function respond(
   return new ResponseClass(headOnly || status === 204 ? null : text, { status, headers });
 }
 
-/** A proxied answer with the common headers added; `Vary` is merged (I63). */
+/** A proxied answer, made for this request and therefore changed in place, with the common headers; `Vary` is merged (I63). */
 function withHeaders(
   ResponseClass: typeof Response,
   response: Response,
   common: Readonly<Record<string, string>>,
   headOnly: boolean,
 ): Response {
-  const headers = new Headers(response.headers);
+  const { headers } = response;
   for (const [name, value] of Object.entries(common)) {
     if (name !== "vary") headers.set(name, value);
     else if (!/(^|,)\s*(origin|\*)\s*(,|$)/i.test(headers.get("vary") ?? "")) headers.append("vary", value);
   }
-  return new ResponseClass(headOnly ? null : response.body, { status: response.status, statusText: response.statusText, headers });
+  if (!headOnly || response.body === null) return response;
+  return new ResponseClass(null, { status: response.status, headers });
 }

@@ -55,7 +55,7 @@ export class RouteTable {
   }
 }
 
-/** `workspace/*​/plugins` and the like: the first segment, and below workspaces the third. */
+/** The first segment, and below workspaces the third as well. */
 function groupOf(segments: readonly string[]): string {
   return segments[0] === "workspace" ? `workspace ${segments[2] ?? ""}` : (segments[0] ?? "");
 }

@@ -28,7 +28,9 @@ const capabilitiesSchema = v.object({
   schemaVersion: v.literal(1),
   serverVersion: v.string(),
   skills: v.object({ ...readWrite.entries, source: v.literal("openwork") }),
-  hub: v.object({ skills: v.object({ read: v.literal(true), install: v.boolean(), repo: v.record(v.string(), v.string()) }) }),
+  hub: v.object({
+    skills: v.object({ read: v.literal(true), install: v.boolean(), repo: v.record(v.string(), v.string()) }),
+  }),
   plugins: readWrite,
   mcp: readWrite,
   commands: readWrite,
@@ -105,7 +107,10 @@ function status({ services, caller, mount }: Context): v.InferOutput<typeof stat
 }
 
 /** What the contract lists, as true for this caller as for the server: viewers write nothing (I17). */
-function capabilities({ host, workspaces }: Services, caller: Caller): v.InferOutput<typeof capabilitiesSchema> {
+function capabilities(
+  { host, workspaces }: Services,
+  caller: Caller,
+): v.InferOutput<typeof capabilitiesSchema> {
   const { config } = host;
   const write = !config.readOnly && scopeReaches(caller.scope, "collaborator");
   const both = { read: true, write } as const;
@@ -114,7 +119,11 @@ function capabilities({ host, workspaces }: Services, caller: Caller): v.InferOu
     serverVersion: host.version,
     skills: { ...both, source: "openwork" },
     hub: {
-      skills: { read: true, install: write, repo: { owner: "different-ai", name: "openwork-hub", ref: "main" } },
+      skills: {
+        read: true,
+        install: write,
+        repo: { owner: "different-ai", name: "openwork-hub", ref: "main" },
+      },
     },
     plugins: both,
     mcp: both,

@@ -28,7 +28,10 @@ export const routes: readonly Route[] = [
     path: "/tokens",
     access: "host",
     writes: true,
-    body: v.object({ scope: v.optional(v.unknown()), label: v.optional(v.unknown()) }, "an object {scope, label?} is expected"),
+    body: v.object(
+      { scope: v.optional(v.unknown()), label: v.optional(v.unknown()) },
+      "an object {scope, label?} is expected",
+    ),
     answer: v.object({ ...itemSchema.entries, token: v.string() }),
     errors: ["invalid_scope"],
     summary: "Issues a token of a scope; its value is shown here and never again.",
@@ -38,7 +41,9 @@ export const routes: readonly Route[] = [
       const label = typeof body.label === "string" ? body.label.trim() || undefined : undefined;
       const { token, issued } = await services.tokens.create(scope, label);
       const summary = `Issued a ${scope} token${label ? ` "${label}"` : ""}`;
-      await services.audit.record(serverLog, [{ actor: caller.actor, action: "tokens.create", target: issued.id, summary }]);
+      await services.audit.record(serverLog, [
+        { actor: caller.actor, action: "tokens.create", target: issued.id, summary },
+      ]);
       return { status: 201, json: { ...item(issued), token } };
     },
   }),
@@ -52,10 +57,13 @@ export const routes: readonly Route[] = [
     summary: "Revokes a token at once; what it has waiting for approval is withdrawn.",
     handle: async ({ services, params, caller }) => {
       const revoked = await services.tokens.revoke(params["tokenId"] ?? "");
-      if (!revoked) throw new ApiError("token_not_found", "There is no token of this id; GET /tokens lists them.");
+      if (!revoked)
+        throw new ApiError("token_not_found", "There is no token of this id; GET /tokens lists them.");
       services.approvals.withdrawToken(revoked.hash);
       const summary = `Revoked a ${revoked.scope} token${revoked.label ? ` "${revoked.label}"` : ""}`;
-      await services.audit.record(serverLog, [{ actor: caller.actor, action: "tokens.revoke", target: revoked.id, summary }]);
+      await services.audit.record(serverLog, [
+        { actor: caller.actor, action: "tokens.revoke", target: revoked.id, summary },
+      ]);
       return { json: { ok: true } };
     },
   }),

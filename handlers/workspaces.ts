@@ -50,7 +50,9 @@ export const routes: readonly Route[] = [
       await services.audit.record(workspace.id, [
         { actor: caller.actor, action: "workspace.activate", target: "workspace", summary },
       ]);
-      return { json: { activeId: workspace.id, workspace: presentWorkspace(workspace.config, caller.scope) } };
+      return {
+        json: { activeId: workspace.id, workspace: presentWorkspace(workspace.config, caller.scope) },
+      };
     },
   }),
   route({
@@ -75,8 +77,9 @@ export const routes: readonly Route[] = [
         { actor: caller.actor, action: "workspace.delete", target: "workspace", summary },
       ]);
       const items = services.workspaces.list.map((other) => presentWorkspace(other.config, caller.scope));
-      return { json: { ok: true, deleted: true, persisted, activeId: services.workspaces.active?.id ?? null, items } };
+      return {
+        json: { ok: true, deleted: true, persisted, activeId: services.workspaces.active?.id ?? null, items },
+      };
     },
   }),
 ];
-

@@ -73,7 +73,12 @@ export class ApprovalStore {
     this.#refuseOverCap(question.actor.tokenHash);
     const id = crypto.randomUUID();
     const createdAt = Date.now();
-    const request: ApprovalRequest = { id, ...question, createdAt, expiresAt: createdAt + this.#limits.timeoutMs };
+    const request: ApprovalRequest = {
+      id,
+      ...question,
+      createdAt,
+      expiresAt: createdAt + this.#limits.timeoutMs,
+    };
     return new Promise((resolve) => {
       const settle = (decision: Decision, by?: Actor): void => {
         if (!this.#pending.delete(id)) return;
@@ -105,7 +110,12 @@ export class ApprovalStore {
    * Holds until something is news to a reader that saw `since` (a request came or went), `waitMs` pass or the
    * signal aborts. Without `since`, news is that anything is pending.
    */
-  async wait(since: number | null, waitMs: number, signal: AbortSignal, workspaceId?: string): Promise<ApprovalPage> {
+  async wait(
+    since: number | null,
+    waitMs: number,
+    signal: AbortSignal,
+    workspaceId?: string,
+  ): Promise<ApprovalPage> {
     const deadline = performance.now() + waitMs;
     for (;;) {
       const page = this.list(workspaceId);
@@ -135,7 +145,10 @@ export class ApprovalStore {
       const message = `This request was ${decision} already; the first reply counts.`;
       throw new ApiError("approval_answered", message, { decision, answeredAt });
     }
-    throw new ApiError("approval_not_found", "No such request is waiting; it may have timed out or been withdrawn.");
+    throw new ApiError(
+      "approval_not_found",
+      "No such request is waiting; it may have timed out or been withdrawn.",
+    );
   }
 
   /** Ends every request of a token that was revoked. */
@@ -171,7 +184,10 @@ export class ApprovalStore {
     let own = 0;
     for (const { request } of this.#pending.values()) if (request.actor.tokenHash === tokenHash) own += 1;
     if (own < this.#limits.perToken && this.#pending.size < this.#limits.total) return;
-    const limit = own >= this.#limits.perToken ? `${this.#limits.perToken} of this token` : `${this.#limits.total} in all`;
+    const limit =
+      own >= this.#limits.perToken
+        ? `${this.#limits.perToken} of this token`
+        : `${this.#limits.total} in all`;
     throw new ApiError(
       "too_many_requests",
       `Too many writes wait for the host already (at most ${limit}); try again when some are answered.`,

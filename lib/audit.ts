@@ -45,7 +45,10 @@ interface LogOwner {
 export class AuditLog {
   readonly #data: Storage;
   readonly #rotating = new Map<string, ReturnType<typeof pLimit>>();
-  readonly #last = new Map<string, { revision: string | null; timestamp: number | null; checkedAt: number }>();
+  readonly #last = new Map<
+    string,
+    { revision: string | null; timestamp: number | null; checkedAt: number }
+  >();
 
   /** @param data the data directory's storage */
   constructor(data: Storage) {
@@ -93,7 +96,8 @@ export class AuditLog {
     const known = this.#last.get(owner.id);
     const now = performance.now();
     if (known && now - known.checkedAt < trustMs) return known.timestamp;
-    const revision = ((await this.#data.stat(logPath(owner.id))) ?? (await statLegacy(owner)))?.revision ?? null;
+    const revision =
+      ((await this.#data.stat(logPath(owner.id))) ?? (await statLegacy(owner)))?.revision ?? null;
     const unchanged = known !== undefined && known.revision === revision;
     const timestamp = unchanged ? known.timestamp : await this.#newestTimestamp(owner);
     this.#last.set(owner.id, { revision, timestamp, checkedAt: now });
@@ -148,7 +152,9 @@ function parseLine(line: string): Record<string, unknown> | null {
   try {
     const value: unknown = JSON.parse(line);
     // A checked boundary: any JSON object is shown as it stands.
-    return value !== null && typeof value === "object" && !Array.isArray(value) ? (value as Record<string, unknown>) : null;
+    return value !== null && typeof value === "object" && !Array.isArray(value)
+      ? (value as Record<string, unknown>)
+      : null;
   } catch {
     return null;
   }
@@ -177,7 +183,12 @@ async function* linesFromEnd(storage: ReadableStorage, path: string): AsyncGener
   }
 }
 
-async function readRange(storage: ReadableStorage, path: string, start: number, end: number): Promise<Uint8Array<ArrayBuffer>> {
+async function readRange(
+  storage: ReadableStorage,
+  path: string,
+  start: number,
+  end: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   const file = await storage.read(path, { range: { start, end } });
   if (!file) throw new StorageError("not_found", `${path} vanished while it was read.`);
   return new Response(file.body).arrayBuffer().then((buffer) => new Uint8Array(buffer));

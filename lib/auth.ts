@@ -80,7 +80,12 @@ export class Authenticator {
     if (!token) return null;
     const tokenHash = this.#hash(token);
     if (!equalInConstantTime(tokenHash, this.#hostHash)) return null;
-    return { actor: { type: "host", tokenHash, scope: "owner" }, scope: "owner", host: true, label: undefined };
+    return {
+      actor: { type: "host", tokenHash, scope: "owner" },
+      scope: "owner",
+      host: true,
+      label: undefined,
+    };
   }
 
   async #bearer(headers: Headers, hostHeader: boolean): Promise<Caller | null> {

@@ -59,7 +59,10 @@ export class FileCache implements ParsedCache {
     for (const entry of this.#entries.values()) {
       if (entry.stale) continue;
       // While a load runs its dependencies are not all known yet.
-      if (entry.loading || entry.own.some((dependency) => paths.some((path) => touches(path, dependency.path)))) {
+      if (
+        entry.loading ||
+        entry.own.some((dependency) => paths.some((path) => touches(path, dependency.path)))
+      ) {
         entry.stale = true;
       }
     }
@@ -85,7 +88,14 @@ export class FileCache implements ParsedCache {
       other: (storage) => recording(storage, others),
     };
     const value = load(view);
-    const entry: CacheEntry = { value, own, others, checkedAt: performance.now(), stale: false, loading: true };
+    const entry: CacheEntry = {
+      value,
+      own,
+      others,
+      checkedAt: performance.now(),
+      stale: false,
+      loading: true,
+    };
     this.#entries.set(key, entry);
     value.then(
       () => {

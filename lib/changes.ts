@@ -1,5 +1,5 @@
 import pLimit from "p-limit";
-import type { ApprovalStore, Verdict } from "./approvals.ts";
+import type { ApprovalQuestion, ApprovalStore, Verdict } from "./approvals.ts";
 import type { AuditLog, AuditRecord } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
 import { describeChanges } from "./diff.ts";
@@ -7,7 +7,14 @@ import { ApiError } from "./errors.ts";
 import { sha256Hex } from "./hash.ts";
 import { absolutePath } from "./paths.ts";
 import type { Context } from "./route.ts";
-import { readText, StorageError, type Change, type Entry, type ReadableStorage, type Storage } from "./storage.ts";
+import {
+  readText,
+  StorageError,
+  type Change,
+  type Entry,
+  type ReadableStorage,
+  type Storage,
+} from "./storage.ts";
 import type { Workspace } from "./workspaces.ts";
 
 /** The workspace as a plan sees it: every read is remembered with its revision, and the commit insists on it. */
@@ -41,6 +48,20 @@ export interface WriteRequest<T> {
   /** Reads, validates and says what to change; throws an ApiError for what is wrong. Called before the host is asked, and again when a merge meets a conflict. */
   plan(view: View): Promise<Plan<T>>;
 }
+
+/** What of a request stands in the audit log. */
+type Recorded = Pick<WriteRequest<unknown>, "action" | "summary" | "targets">;
+
+/** Something done elsewhere, such as at the engine, that wants the host's yes. */
+export interface Permission extends Recorded {
+  /** Absolute paths that it is about; may be empty. */
+  paths: string[];
+  /** What the host is shown of it. */
+  diff: string;
+}
+
+/** The host's yes: which request it answered, and who did. */
+export type Approval = NonNullable<AuditRecord["approval"]>;
 
 /** What the pipeline works with. */
 export interface ChangesOptions {
@@ -90,12 +111,35 @@ export class Changes {
       verdict = await this.#ask(context, request, guarded);
       const { id, by } = verdict;
       await this.#insistOnAllowed(context, verdict);
-      return await this.#lock(workspace)(() => this.#commit(context, request, guarded, by ? { id, by } : { id }));
+      return await this.#lock(workspace)(() =>
+        this.#commit(context, request, guarded, by ? { id, by } : { id }),
+      );
     } catch (error) {
       if (verdict) await this.#recordFailure(context, request, verdict);
       await discardStaged(workspace.storage, guarded.changes);
       throw error;
     }
+  }
+
+  /**
+   * Asks the host (in manual mode) about something that is done elsewhere and changes no file of the workspace.
+   * Returns who allowed it, null when nobody was asked. Refusals are recorded and thrown as those of `run`.
+   */
+  async permit(context: Context, request: Permission): Promise<Approval | null> {
+    if (this.#options.mode === "auto") return null;
+    const verdict = await this.#options.approvals.ask(
+      question(context, request, request.paths, request.diff),
+      context.signal,
+      context.onApprovalAsked ?? undefined,
+    );
+    try {
+      await this.#insistOnAllowed(context, verdict);
+    } catch (error) {
+      await this.#recordFailure(context, request, verdict);
+      throw error;
+    }
+    const { id, by } = verdict;
+    return by ? { id, by } : { id };
   }
 
   async #commitUnasked<T>(context: Context, request: WriteRequest<T>): Promise<T> {
@@ -115,48 +159,63 @@ export class Changes {
   }
 
   async #ask<T>(context: Context, request: WriteRequest<T>, guarded: Guarded<T>): Promise<Verdict> {
-    const { workspace, caller } = context;
-    const changed = guarded.changes.flatMap((change) => (change.op === "move" ? [change.from, change.to] : [change.path]));
+    const { workspace } = context;
+    const changed = guarded.changes.flatMap((change) =>
+      change.op === "move" ? [change.from, change.to] : [change.path],
+    );
     const paths = new Set([...request.paths, ...changed.map((path) => absolutePath(workspace.path, path))]);
-    const question = {
-      workspaceId: workspace.id,
-      action: request.action,
-      summary: request.summary,
-      paths: [...paths],
-      actor: caller.actor,
-      ...(caller.label === undefined ? {} : { tokenLabel: caller.label }),
-      diff: await describeChanges(workspace.storage, guarded.changes),
-    };
-    return this.#options.approvals.ask(question, context.signal, context.onApprovalAsked ?? undefined);
+    const diff = await describeChanges(workspace.storage, guarded.changes);
+    return this.#options.approvals.ask(
+      question(context, request, [...paths], diff),
+      context.signal,
+      context.onApprovalAsked ?? undefined,
+    );
   }
 
   async #insistOnAllowed(context: Context, verdict: Verdict): Promise<void> {
     const { id, decision } = verdict;
     if (decision === "denied" || decision === "timeout") {
-      const why = decision === "denied" ? "The host denied this write." : "The host did not answer in time; nothing was changed.";
+      const why =
+        decision === "denied"
+          ? "The host denied this write."
+          : "The host did not answer in time; nothing was changed.";
       throw new ApiError("write_denied", why, { requestId: id, reason: decision });
     }
     if (decision === "withdrawn") {
-      throw new ApiError("request_withdrawn", "The request was withdrawn before the host answered; nothing was changed.");
+      throw new ApiError(
+        "request_withdrawn",
+        "The request was withdrawn before the host answered; nothing was changed.",
+      );
     }
     if (decision === "revoked" || !(await this.#options.authenticator.stillValid(context.caller))) {
       verdict.decision = "revoked";
-      throw new ApiError("unauthorized", "The token was revoked while the request waited; nothing was changed.");
+      throw new ApiError(
+        "unauthorized",
+        "The token was revoked while the request waited; nothing was changed.",
+      );
     }
     if (!this.#options.stillServed(context.workspace)) {
       verdict.decision = "withdrawn";
-      throw new ApiError("workspace_not_found", "The workspace was deleted while the request waited; nothing was changed.");
+      throw new ApiError(
+        "workspace_not_found",
+        "The workspace was deleted while the request waited; nothing was changed.",
+      );
     }
   }
 
-  #recordFailure<T>(context: Context, request: WriteRequest<T>, verdict: Verdict): Promise<void> {
+  #recordFailure(context: Context, request: Recorded, verdict: Verdict): Promise<void> {
     const { id, by, decision } = verdict;
     const outcome = decision === "allowed" ? "failed" : decision;
     const approval = by ? { id, by } : { id };
     return this.#options.audit.record(context.workspace.id, records(context, request, approval, { outcome }));
   }
 
-  async #commit<T>(context: Context, request: WriteRequest<T>, first: Guarded<T>, approval: Approval | null): Promise<T> {
+  async #commit<T>(
+    context: Context,
+    request: WriteRequest<T>,
+    first: Guarded<T>,
+    approval: Approval | null,
+  ): Promise<T> {
     const { workspace } = context;
     let guarded = first;
     for (let attempt = 0; ; attempt += 1) {
@@ -177,15 +236,26 @@ export class Changes {
   }
 }
 
-/** The host's yes: which request it answered, and who did. */
-type Approval = NonNullable<AuditRecord["approval"]>;
+function question(context: Context, request: Recorded, paths: string[], diff: string): ApprovalQuestion {
+  const { caller, workspace } = context;
+  return {
+    workspaceId: workspace.id,
+    action: request.action,
+    summary: request.summary,
+    paths,
+    actor: caller.actor,
+    ...(caller.label === undefined ? {} : { tokenLabel: caller.label }),
+    diff,
+  };
+}
 
 async function insistOnSeen<T>(storage: Storage, { seen, trees }: Guarded<T>): Promise<void> {
   for (const [path, revision] of seen) {
     const current = (await storage.stat(path))?.revision ?? null;
     if (current !== revision) throw moved(path, revision, current);
   }
-  for (const [path, held] of trees) if ((await fingerprint(storage, path)) !== held) throw moved(path, null, null);
+  for (const [path, held] of trees)
+    if ((await fingerprint(storage, path)) !== held) throw moved(path, null, null);
 }
 
 function moved(path: string, expectedRevision: string | null, currentRevision: string | null): StorageError {
@@ -196,7 +266,8 @@ function moved(path: string, expectedRevision: string | null, currentRevision: s
 /** A text that differs whenever a file below a directory came, went or changed. */
 async function fingerprint(storage: Storage, path: string): Promise<string> {
   const files: string[] = [];
-  for await (const batch of storage.walk(path)) for (const entry of batch) files.push(`${entry.path}\0${entry.revision}`);
+  for await (const batch of storage.walk(path))
+    for (const entry of batch) files.push(`${entry.path}\0${entry.revision}`);
   return sha256Hex(files.toSorted().join("\n"));
 }
 
@@ -209,9 +280,9 @@ function conflict(error: StorageError): ApiError {
   );
 }
 
-function records<T>(
+function records(
   context: Context,
-  request: WriteRequest<T>,
+  request: Recorded,
   approval: Approval | null,
   outcome: Pick<AuditRecord, "outcome">,
 ): AuditRecord[] {
@@ -231,11 +302,14 @@ async function prepare<T>(workspace: Workspace, request: WriteRequest<T>): Promi
   const changes = plan.changes.map((change): Change => {
     if (change.op !== "write" && change.op !== "remove") return change;
     const revision = seen.get(change.path);
-    return change.ifRevision !== undefined || revision === undefined ? change : { ...change, ifRevision: revision };
+    return change.ifRevision !== undefined || revision === undefined
+      ? change
+      : { ...change, ifRevision: revision };
   });
   const trees = new Map<string, string>();
   for (const change of changes) {
-    if (change.op === "remove" && change.recursive) trees.set(change.path, await fingerprint(workspace.storage, change.path));
+    if (change.op === "remove" && change.recursive)
+      trees.set(change.path, await fingerprint(workspace.storage, change.path));
   }
   return { plan, changes, seen, trees };
 }

@@ -9,7 +9,10 @@ const mountPrefix = "workspace/";
  * an entry (I42), else the normalised path; the prefix `workspace/`, which sandboxed clients put before every
  * path, goes only when the root has no entry of that name (I41). Throws `invalid_path`.
  */
-export async function resolveClientPath(storage: Pick<ReadableStorage, "stat">, input: string): Promise<string> {
+export async function resolveClientPath(
+  storage: Pick<ReadableStorage, "stat">,
+  input: string,
+): Promise<string> {
   if (isStoragePath(input) && (await storage.stat(input))) return input;
   const path = normalizeRelativePath(input);
   if (!path.startsWith(mountPrefix) || (await storage.stat("workspace"))) return checked(path);
@@ -27,6 +30,10 @@ function isStoragePath(input: string): boolean {
 }
 
 function checked(path: string): string {
-  if (!isStoragePath(path)) throw new ApiError("invalid_path", `The path ${JSON.stringify(path)} holds a part that cannot be a name here.`);
+  if (!isStoragePath(path))
+    throw new ApiError(
+      "invalid_path",
+      `The path ${JSON.stringify(path)} holds a part that cannot be a name here.`,
+    );
   return path;
 }

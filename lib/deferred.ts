@@ -34,7 +34,10 @@ export class DeferredAnswers {
   async get(id: string, tokenHash: string, waitMs: number, signal: AbortSignal): Promise<Reply | null> {
     const deferred = this.#byId.get(id);
     if (!deferred || deferred.tokenHash !== tokenHash) {
-      throw new ApiError("not_found", "There is no such request of this token; answers are kept for ten minutes.");
+      throw new ApiError(
+        "not_found",
+        "There is no such request of this token; answers are kept for ten minutes.",
+      );
     }
     if (!deferred.reply && waitMs > 0) await sleepUntilWoken(deferred.waiting, waitMs, signal);
     return deferred.reply;

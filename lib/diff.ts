@@ -51,7 +51,9 @@ async function describeRemoval(storage: ReadableStorage, path: string): Promise<
     if (files.length > mostListed) break;
   }
   const shown = files.toSorted().slice(0, mostListed);
-  const pieces = await Promise.all(shown.map(async (file) => describeContent(file, await contentAt(storage, file), null)));
+  const pieces = await Promise.all(
+    shown.map(async (file) => describeContent(file, await contentAt(storage, file), null)),
+  );
   const more = files.length > mostListed ? `(and more files below ${path})\n` : "";
   return `remove directory ${path}\n${pieces.join("")}${more}`;
 }
@@ -91,10 +93,15 @@ function describeContent(path: string, old: Content | null, next: Content | null
     return `--- ${from}\n+++ ${to}\nBinary or large: ${old?.label ?? "absent"} -> ${next?.label ?? "removed"}\n`;
   }
   if (oldText === newText) {
-    return old && next ? `--- ${from}\n+++ ${to}\n(no change)\n` : `--- ${from}\n+++ ${to}\n(an empty file)\n`;
+    return old && next
+      ? `--- ${from}\n+++ ${to}\n(no change)\n`
+      : `--- ${from}\n+++ ${to}\n(an empty file)\n`;
   }
   // Comparing two long and wholly different texts takes quadratic time: past the limit both are shown whole.
-  const patch = structuredPatch(from, to, oldText, newText, undefined, undefined, { context: 3, timeout: 250 });
+  const patch = structuredPatch(from, to, oldText, newText, undefined, undefined, {
+    context: 3,
+    timeout: 250,
+  });
   if (!patch) return `--- ${from}\n+++ ${to}\n${marked("-", oldText)}${marked("+", newText)}`;
   return formatPatch(patch).replace(/^=+\n/, "");
 }

@@ -23,14 +23,19 @@ export async function download(
     const entry = await storage.stat(path);
     if (entry?.kind !== "file") throw missing();
     const plan = planAnswer(request.headers, entry);
-    if (plan.status === 304 || request.method === "HEAD") return { status: plan.status, headers: plan.headers, stream: null };
+    if (plan.status === 304 || request.method === "HEAD")
+      return { status: plan.status, headers: plan.headers, stream: null };
     const opened = await storage.read(path, plan.range ? { range: plan.range } : {});
     if (!opened) throw missing();
     if (opened.entry.revision === entry.revision) {
       return { status: plan.status, headers: plan.headers, stream: opened.body };
     }
     await opened.body.cancel();
-    if (attempt >= attempts) throw new StorageError("io", `${JSON.stringify(path)} is replaced again and again while it is being read.`);
+    if (attempt >= attempts)
+      throw new StorageError(
+        "io",
+        `${JSON.stringify(path)} is replaced again and again while it is being read.`,
+      );
   }
 }
 
@@ -41,7 +46,11 @@ interface Answer {
 }
 
 function planAnswer(requested: Headers, entry: Entry): Answer {
-  const validators = { etag: etagOf(entry), "last-modified": lastModifiedOf(entry), "cache-control": "private, no-cache" };
+  const validators = {
+    etag: etagOf(entry),
+    "last-modified": lastModifiedOf(entry),
+    "cache-control": "private, no-cache",
+  };
   const condition = checkConditions(requested, entry);
   if (condition === "failed") throw preconditionFailed(entry.path, entry);
   if (condition === "not_modified") return { status: 304, headers: validators, range: null };

@@ -1,5 +1,6 @@
 import { ApiError } from "./errors.ts";
 import type { WorkspaceConfig } from "./host.ts";
+import { directoryHeader } from "./proxy-directory.ts";
 
 /** What a request to an engine needs of the workspace that it is for. */
 export type EngineConfig = WorkspaceConfig["opencode"];
@@ -39,11 +40,10 @@ export function engineAuthorization(config: EngineConfig): string | null {
   return `Basic ${btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""))}`;
 }
 
-/** The value of `x-opencode-directory`; null when the engine is to use its own. The engine decodes what a header cannot hold. */
+/** The value of `x-opencode-directory`; null when the engine is to use its own. */
 export function engineDirectory(config: EngineConfig): string | null {
   const directory = config.directory?.trim() ?? "";
-  if (directory === "") return null;
-  return /^[\x20-\x7e]*$/.test(directory) ? directory : encodeURIComponent(directory);
+  return directory === "" ? null : directoryHeader(directory);
 }
 
 /** A request to an engine. */
@@ -53,6 +53,10 @@ export interface EngineRequest {
   path: string;
   /** Ends the request when the caller goes away. */
   signal: AbortSignal;
+  /** Sends the credentials alone: no directory and no media type. */
+  bare?: boolean;
+  /** How long the engine may think, milliseconds; 15 s unless told. */
+  patienceMs?: number;
 }
 
 /**
@@ -65,12 +69,12 @@ export async function askEngine(
   request: EngineRequest,
 ): Promise<Response> {
   const base = engineBase(config);
-  const headers: Record<string, string> = { "content-type": "application/json" };
-  const directory = engineDirectory(config);
+  const headers: Record<string, string> = request.bare ? {} : { "content-type": "application/json" };
+  const directory = request.bare ? null : engineDirectory(config);
   const authorization = engineAuthorization(config);
   if (directory !== null) headers["x-opencode-directory"] = directory;
   if (authorization !== null) headers["authorization"] = authorization;
-  const timeout = AbortSignal.timeout(patienceMs);
+  const timeout = AbortSignal.timeout(request.patienceMs ?? patienceMs);
   try {
     return await fetch(engineUrl(base, request.path), {
       method: request.method,
@@ -79,7 +83,7 @@ export async function askEngine(
       signal: AbortSignal.any([request.signal, timeout]),
     });
   } catch (cause) {
-    throw timeout.aborted ? engineTimeout(base, cause) : engineUnreachable(base, cause);
+    throw timeout.aborted ? engineTimeout(base) : engineUnreachable(base, cause);
   }
 }
 
@@ -87,13 +91,13 @@ export async function askEngine(
 export function engineUnreachable(base: URL, cause: unknown): ApiError {
   const reason = causeOf(cause);
   const message = `The engine at ${base.origin} cannot be reached (${reason}). Is it running?`;
-  return new ApiError("opencode_unreachable", message, { target: base.origin, cause: reason }, { cause });
+  return new ApiError("opencode_unreachable", message, { target: base.origin, cause: reason });
 }
 
 /** 504 for an engine that does not answer. */
-export function engineTimeout(base: URL, cause: unknown): ApiError {
+export function engineTimeout(base: URL): ApiError {
   const message = `The engine at ${base.origin} did not answer in time.`;
-  return new ApiError("opencode_timeout", message, { target: base.origin }, { cause });
+  return new ApiError("opencode_timeout", message, { target: base.origin });
 }
 
 /** 502 for an engine that answered with another status than was hoped for: `details` hold it, its body (JSON or text) and the path. */
@@ -133,7 +137,7 @@ export async function logOutMcp(
 }
 
 /** The innermost reason of a failed fetch: `ECONNREFUSED` says more than "fetch failed". */
-function causeOf(error: unknown): string {
+export function causeOf(error: unknown): string {
   const inner: unknown = error instanceof Error && error.cause !== undefined ? error.cause : error;
   if (!(inner instanceof Error)) return String(inner);
   const { code } = inner as { code?: unknown };

@@ -52,7 +52,9 @@ function itemOf(entry: Entry, base: string): ExchangeItem {
 export async function findInExchange(storage: Storage, exchange: Exchange, id: string): Promise<string> {
   const { base } = exchange;
   const relative = await resolveInExchange(storage, exchange, decodeId(id)).catch((cause: unknown) => {
-    throw new ApiError(exchange.invalid, "The id does not stand for a path in this folder.", undefined, { cause });
+    throw new ApiError(exchange.invalid, "The id does not stand for a path in this folder.", undefined, {
+      cause,
+    });
   });
   const path = `${base}/${relative}`;
   if (!(await isListed(storage, base, relative))) throw notInExchange(exchange);
@@ -61,7 +63,10 @@ export async function findInExchange(storage: Storage, exchange: Exchange, id: s
 
 /** The 404 of a folder. */
 export function notInExchange({ missing }: Exchange): ApiError {
-  return new ApiError(missing, "There is no such file in this folder; the list has the ids of those there are.");
+  return new ApiError(
+    missing,
+    "There is no such file in this folder; the list has the ids of those there are.",
+  );
 }
 
 /** The path, relative to the folder, that a client means by `input`; `invalid_path` when none. */
@@ -90,7 +95,10 @@ function encodeId(path: string): string {
 
 /** Decodes leniently: either alphabet, whatever else is in the id is skipped. */
 function decodeId(id: string): string {
-  const digits = id.replaceAll("-", "+").replaceAll("_", "/").replaceAll(/[^A-Za-z0-9+/]/g, "");
+  const digits = id
+    .replaceAll("-", "+")
+    .replaceAll("_", "/")
+    .replaceAll(/[^A-Za-z0-9+/]/g, "");
   // One digit left over holds no whole byte.
   const whole = digits.length % 4 === 1 ? digits.slice(0, -1) : digits;
   const bytes = Uint8Array.from(atob(whole), (character) => character.charCodeAt(0));

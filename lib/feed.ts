@@ -1,6 +1,6 @@
 /** A numbered event. */
 export interface Numbered {
-  /** Rises by one with each event of the feed; the first is 1. */
+  /** Rises by one with each event of the feed. */
   readonly seq: number;
 }
 
@@ -18,55 +18,82 @@ export interface FeedPage<T> {
  */
 export class Feed<T extends Numbered> {
   readonly #capacity: number;
-  readonly #items: T[] = [];
+  /** A ring once it is full: the oldest lies at `#start`. */
+  #items: T[] = [];
+  #start = 0;
   readonly #waiting = new Set<() => void>();
-  #cursor = 0;
+  #cursor: number;
+  #closed = false;
 
-  /** @param capacity how many events are kept */
-  constructor(capacity: number) {
+  /**
+   * @param capacity how many events are kept
+   * @param base the number before the first; numbers up to it belong to an earlier life of the server
+   */
+  constructor(capacity: number, base = 0) {
     this.#capacity = capacity;
+    this.#cursor = base;
   }
 
-  /** The number of the newest event, 0 when there was none. */
+  /** The number of the newest event; the base when there was none. */
   get cursor(): number {
     return this.#cursor;
+  }
+
+  /** Whether the feed has ended: nothing will ever be waited for again. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** How many readers wait. */
+  get waiting(): number {
+    return this.#waiting.size;
   }
 
   /** Adds an event made from its number and wakes who waits. */
   publish(make: (seq: number) => T): T {
     this.#cursor += 1;
     const event = make(this.#cursor);
-    this.#items.push(event);
-    if (this.#items.length > this.#capacity) this.#items.shift();
+    if (this.#items.length < this.#capacity) this.#items.push(event);
+    else {
+      this.#items[this.#start] = event;
+      this.#start = (this.#start + 1) % this.#capacity;
+    }
     for (const wake of this.#waiting) wake();
     return event;
   }
 
   /** Declares all numbers so far unusable: readers behind this point are told to start over. */
   reset(): void {
-    this.#items.length = 0;
+    this.#items = [];
+    this.#start = 0;
     this.#cursor += 1;
     for (const wake of this.#waiting) wake();
   }
 
   /** Events after `since`, oldest first, at most `limit`. */
   since(since: number, limit: number = Number.POSITIVE_INFINITY): FeedPage<T> {
-    const oldest = this.#cursor - this.#items.length;
+    const kept = this.#items.length;
+    const oldest = this.#cursor - kept;
     if (since > this.#cursor || since < oldest) return { items: [], cursor: this.#cursor, reset: true };
-    const items = this.#items.slice(since - oldest, Math.min(since - oldest + limit, this.#items.length));
+    const items: T[] = [];
+    for (let i = since - oldest; i < kept && items.length < limit; i += 1) {
+      const item = this.#items[(this.#start + i) % kept];
+      if (item) items.push(item);
+    }
     return { items, cursor: items.at(-1)?.seq ?? since };
   }
 
-  /** As {@link since}, but holds until there is something to tell, `waitMs` pass or the signal aborts. */
+  /** As {@link since}, but holds until there is something to tell, `waitMs` pass, the signal aborts or the feed is closed. */
   async wait(since: number, waitMs: number, signal: AbortSignal, limit?: number): Promise<FeedPage<T>> {
     const page = this.since(since, limit);
-    if (page.items.length > 0 || page.reset || waitMs <= 0) return page;
+    if (page.items.length > 0 || page.reset || waitMs <= 0 || this.#closed) return page;
     await sleepUntilWoken(this.#waiting, waitMs, signal);
     return this.since(since, limit);
   }
 
   /** Lets every waiting reader go, as when the server stops. */
   close(): void {
+    this.#closed = true;
     for (const wake of this.#waiting) wake();
   }
 }

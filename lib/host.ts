@@ -39,6 +39,12 @@ export interface ServerConfig {
   ui: { enabled: boolean };
   sandbox: { enabled: boolean; backend: "none" | "docker" | "container" };
   browser: { enabled: boolean; placement: string; mode: string };
+  engine: {
+    /** Whether this server starts the engine itself. */
+    start: boolean;
+    /** How long it may take until an answer through the proxy begins, milliseconds. */
+    timeoutMs: number;
+  };
   /** Port of the OpenCode Router on 127.0.0.1; null when not configured. */
   routerPort: number | null;
   /** Names closed to viewers (glob patterns over the file name). */
@@ -86,6 +92,11 @@ export interface Host {
   settings: StoreFile & { resolve(path: string): string };
   /** For requests to engine and router. */
   fetch: typeof fetch;
+  /**
+   * The same for what is passed on: answers carry the bytes as they came, compressed or not, and redirects are
+   * never followed. Absent where the runtime's client always decodes.
+   */
+  rawFetch?: typeof fetch;
   /** The class answers are built with: on Node that of the HTTP adapter, several times faster than the native one. */
   Response: typeof Response;
   log: Log;

@@ -21,7 +21,10 @@ type Found =
  * Reads a `multipart/form-data` body part by part, holding one chunk of it in memory at a time. Throws
  * `invalid_payload` for what is no form or breaks off.
  */
-export async function* readForm(body: ReadableStream<Uint8Array>, contentType: string): AsyncGenerator<FormPart, void, undefined> {
+export async function* readForm(
+  body: ReadableStream<Uint8Array>,
+  contentType: string,
+): AsyncGenerator<FormPart, void, undefined> {
   const reader = new FormReader(body, contentType);
   try {
     for (let found = await reader.next(); found; found = await reader.next()) {
@@ -167,6 +170,7 @@ function partName({ headers }: PartInfo): { name: string; filename: string | nul
 }
 
 function describe(error: MultipartError): string {
+  // oxlint-disable-next-line no-underscore-dangle -- the library calls it so
   switch (error._tag) {
     case "InvalidBoundary":
       return "its Content-Type names no boundary";

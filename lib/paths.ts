@@ -47,7 +47,8 @@ export function decodeSegment(segment: string): string {
  */
 export function normalizeRelativePath(input: string): string {
   const trimmed = input.trim();
-  if (trimmed === "") throw new ApiError("invalid_path", "The path is empty; name a file below the workspace.");
+  if (trimmed === "")
+    throw new ApiError("invalid_path", "The path is empty; name a file below the workspace.");
   if (trimmed.includes("\0")) throw new ApiError("invalid_path", "The path holds a NUL character.");
   const parts = trimmed
     .replaceAll("\\", "/")
@@ -55,9 +56,13 @@ export function normalizeRelativePath(input: string): string {
     .replace(/^\.\//, "")
     .split("/")
     .filter((part) => part !== "");
-  if (parts.length === 0) throw new ApiError("invalid_path", "The path names the root itself; name something below it.");
+  if (parts.length === 0)
+    throw new ApiError("invalid_path", "The path names the root itself; name something below it.");
   if (parts.some((part) => part === "." || part === "..")) {
-    throw new ApiError("invalid_path", `The path ${JSON.stringify(input)} holds "." or ".." parts; send it resolved.`);
+    throw new ApiError(
+      "invalid_path",
+      `The path ${JSON.stringify(input)} holds "." or ".." parts; send it resolved.`,
+    );
   }
   return parts.join("/");
 }

@@ -20,14 +20,21 @@ const workspaceNames = ["workspace", "location[workspace]"] as const;
  * The directory that a call works in (I06): that of the workspace, or of another configured one that the caller
  * names, read as the engine reads it. Anything else, and several different ones, are a 403. Null: the engine's own.
  */
-export function pinDirectory(choice: DirectoryChoice, own: string | null, allowed: readonly string[]): string | null {
+export function pinDirectory(
+  choice: DirectoryChoice,
+  own: string | null,
+  allowed: readonly string[],
+): string | null {
   const named = namedDirectories(choice);
   const [first] = named;
   if (first === undefined) return own;
   if (new Set(named).size > 1) throw refused("The call names several directories; name one.", named);
   const found = [...(own === null ? [] : [own]), ...allowed].find((directory) => same(directory, first));
   if (found === undefined) {
-    throw refused(`The directory ${JSON.stringify(first.slice(0, 200))} is none of the workspaces served here.`, named);
+    throw refused(
+      `The directory ${JSON.stringify(first.slice(0, 200))} is none of the workspaces served here.`,
+      named,
+    );
   }
   return found;
 }
@@ -45,7 +52,8 @@ export function directoryHeader(directory: string): string {
 function namedDirectories({ header, search, workspaceHeader }: DirectoryChoice): string[] {
   const query = search.length > 1 ? new URLSearchParams(search) : null;
   const worktrees = [workspaceHeader, ...workspaceNames.flatMap((name) => query?.getAll(name) ?? [])];
-  if (worktrees.some(Boolean)) throw refused("Work trees of the engine cannot be chosen through this server.", []);
+  if (worktrees.some(Boolean))
+    throw refused("Work trees of the engine cannot be chosen through this server.", []);
   const given = query?.getAll(decodedName) ?? [];
   const plain = query?.getAll(plainName) ?? [];
   if (given.length > 1 || plain.length > 1) {

@@ -29,7 +29,8 @@ const ours: ReadonlySet<string> = new Set([
  * What of an answer would speak for this server: the target's challenge would have browsers ask people for a
  * password of the engine, and the others are about the whole origin.
  */
-const theirs: RegExp = /^(?:www-authenticate|alt-svc|clear-site-data|strict-transport-security|access-control-.*)$/;
+const theirs: RegExp =
+  /^(?:www-authenticate|alt-svc|clear-site-data|strict-transport-security|access-control-.*)$/;
 
 /** The headers that go to the target: those of the message, without any credential of ours. */
 export function requestHeaders(given: Headers): Record<string, string> {

@@ -1,6 +1,7 @@
 import type { GenericSchema, InferOutput } from "valibot";
 import type { Caller } from "./auth.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { Tunnel } from "./proxy.ts";
 import type { Scope } from "./scopes.ts";
 import type { Services } from "./services.ts";
 import type { Workspace } from "./workspaces.ts";
@@ -9,7 +10,7 @@ import type { Workspace } from "./workspaces.ts";
  * What a route answers: data, not a Response, so that one place builds every Response with the class and
  * the common headers that the host wants. `json` is serialised, `jsonText` is JSON already.
  */
-export type Reply = { status?: number; headers?: Record<string, string> } & (
+export type HttpReply = { status?: number; headers?: Record<string, string> } & (
   | { json: unknown }
   | { jsonText: string }
   | { text: string }
@@ -17,6 +18,16 @@ export type Reply = { status?: number; headers?: Record<string, string> } & (
   | { stream: ReadableStream<Uint8Array> | null }
   | { response: Response }
 );
+
+/** An answer, or whom to connect the caller's socket to when the request asks for a WebSocket. */
+export type Reply = HttpReply | { tunnel: Tunnel };
+
+/** What a handler adds to the log line of its request (wire contract, section 12). */
+export interface LogNote {
+  /** Whom the request was passed on to. */
+  service?: string;
+  baseUrl?: string;
+}
 
 /** What a handler is given: the request already authenticated, located and validated. */
 export interface Context<Query = unknown, Body = unknown> {
@@ -37,6 +48,10 @@ export interface Context<Query = unknown, Body = unknown> {
   readonly signal: AbortSignal;
   /** Set when the caller sent `Prefer: respond-async`: told the id of the approval that is being waited for. */
   readonly onApprovalAsked: ((approvalId: string) => void) | null;
+  /** Whether the caller asks for a WebSocket and may be given a tunnel. */
+  readonly upgrade: boolean;
+  /** The handler's part of the log line. */
+  readonly note: LogNote;
 }
 
 /** Who may call: anybody, a bearer of a client or issued token, or a host. */
@@ -98,9 +113,10 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
 }
 
 /** Makes a route: viewer scope, read-only, not mounted, 1 MiB of JSON unless it says otherwise. */
-export function route<const Q extends Schema | undefined = undefined, const B extends Schema | undefined = undefined>(
-  definition: RouteDefinition<Q, B>,
-): Route {
+export function route<
+  const Q extends Schema | undefined = undefined,
+  const B extends Schema | undefined = undefined,
+>(definition: RouteDefinition<Q, B>): Route {
   return {
     method: definition.method,
     path: definition.path,

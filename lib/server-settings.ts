@@ -20,7 +20,8 @@ export async function forgetWorkspace(host: Host, workspace: Workspace): Promise
   const value: unknown = parse(body, errors, { allowTrailingComma: true });
   const first = errors[0];
   if (first) throw broken(settings, `${printParseErrorCode(first.error)} at offset ${first.offset}`);
-  if (value === null || typeof value !== "object" || Array.isArray(value)) throw broken(settings, "not an object");
+  if (value === null || typeof value !== "object" || Array.isArray(value))
+    throw broken(settings, "not an object");
   const { workspaces, authorizedRoots } = value as Record<string, unknown>;
   let text = body;
   if (Array.isArray(workspaces)) {
@@ -45,7 +46,12 @@ function pathOf(item: unknown, settings: Host["settings"]): string | null {
 }
 
 /** Removes items of a list from the last to the first, so that the positions before stay right. */
-function dropItems(text: string, key: string, items: readonly unknown[], gone: (item: unknown) => boolean): string {
+function dropItems(
+  text: string,
+  key: string,
+  items: readonly unknown[],
+  gone: (item: unknown) => boolean,
+): string {
   return items.reduceRight<string>((left, item, position) => {
     if (!gone(item)) return left;
     return applyEdits(left, modify(left, [key, position], undefined, { formattingOptions }));

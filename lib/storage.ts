@@ -26,7 +26,10 @@ export interface ByteRange {
   end: number;
 }
 
-/** Bytes that wait beside their target, invisible, until a commit moves them into place. */
+/**
+ * Bytes that wait beside their target, invisible, until a commit moves them into place. A commit that is refused
+ * before it begins (a conflict, a bad path) leaves them; one that began consumes them, whether it ends well or not.
+ */
 export interface Staged {
   readonly id: string;
   readonly size: number;
@@ -34,7 +37,9 @@ export interface Staged {
 
 /**
  * One step of a commit. `ifRevision`: a string must be the current revision, `null` means the path must
- * not exist, absent means no condition. Parents of a written, made or moved-to path are created.
+ * not exist, absent means no condition. Parents of a written, made or moved-to path are created. Making a
+ * directory that exists is fine. Removing what is not there is `not_found`, but does nothing with `ifRevision: null`.
+ * A path that is a link inside the root is written through; removing or moving it means the link itself.
  */
 export type Change =
   | { op: "write"; path: string; body: Uint8Array | Staged; ifRevision?: string | null }
@@ -63,12 +68,21 @@ export interface ReadableStorage {
   stat(path: string): Promise<Entry | null>;
   /** The direct children of a directory, files and directories only (links and special files left out), by code point of the name; null when there is no such directory. */
   list(path: string): Promise<Entry[] | null>;
-  /** Everything below a directory in batches of unstated size and order, links and special files left out. A directory that cannot be read is skipped. `skip` prunes a directory. */
-  walk(path: string, options?: { signal?: AbortSignal; skip?: (dir: string) => boolean }): AsyncIterable<Entry[]>;
+  /** Everything below a directory in batches of unstated size and order, links and special files left out. A directory that cannot be read is skipped. A directory that `skip` names is neither reported nor entered. */
+  walk(
+    path: string,
+    options?: { signal?: AbortSignal; skip?: (dir: string) => boolean },
+  ): AsyncIterable<Entry[]>;
   /** The whole file, bytes and entry of one moment; null when absent. `too_large` above `maxBytes`, `is_directory`, `not_a_file`. */
-  readFile(path: string, options?: { maxBytes?: number }): Promise<{ entry: Entry; bytes: Uint8Array } | null>;
+  readFile(
+    path: string,
+    options?: { maxBytes?: number },
+  ): Promise<{ entry: Entry; bytes: Uint8Array } | null>;
   /** The file as a stream of the very file that `entry` describes; null when absent. */
-  read(path: string, options?: { range?: ByteRange }): Promise<{ entry: Entry; body: ReadableStream<Uint8Array> } | null>;
+  read(
+    path: string,
+    options?: { range?: ByteRange },
+  ): Promise<{ entry: Entry; body: ReadableStream<Uint8Array> } | null>;
   /** Reports changes by anyone, batched, until closed. Null when the storage cannot watch (now). */
   watch(listener: (batch: WatchBatch) => void): Promise<Watch | null>;
 }
@@ -83,7 +97,11 @@ export interface Storage extends ReadableStorage {
    */
   commit(changes: readonly Change[]): Promise<(Entry | null)[]>;
   /** Takes bytes in before it is known whether they may stay. `too_large` as soon as `maxBytes` is passed. */
-  stage(path: string, body: ReadableStream<Uint8Array>, options?: { maxBytes?: number; signal?: AbortSignal }): Promise<Staged>;
+  stage(
+    path: string,
+    body: ReadableStream<Uint8Array>,
+    options?: { maxBytes?: number; signal?: AbortSignal },
+  ): Promise<Staged>;
   /** Drops staged bytes that will not be committed. */
   discard(staged: Staged): Promise<void>;
   /** Appends whole lines (each without its newline), never interleaved, durable when answered; heals a torn last line first. */
@@ -133,10 +151,16 @@ export function storagePathParts(path: string): string[] {
   const parts = path.split("/");
   for (const part of parts) {
     if (part === "" || part === "." || part === ".." || part.includes("\0") || !part.isWellFormed()) {
-      throw new StorageError("invalid_path", `The path ${JSON.stringify(path)} has a part that is not a name.`);
+      throw new StorageError(
+        "invalid_path",
+        `The path ${JSON.stringify(path)} has a part that is not a name.`,
+      );
     }
     if (temporaryName.test(part)) {
-      throw new StorageError("invalid_path", `Names like ${JSON.stringify(part)} are reserved for the server's own temporaries.`);
+      throw new StorageError(
+        "invalid_path",
+        `Names like ${JSON.stringify(part)} are reserved for the server's own temporaries.`,
+      );
     }
     if (part.length > 63 && new TextEncoder().encode(part).length > 255) {
       throw new StorageError("invalid_path", "A name in the path is longer than 255 bytes.");
@@ -171,7 +195,10 @@ export async function readText(
   const file = await storage.readFile(path, { maxBytes });
   if (!file) return null;
   try {
-    return { entry: file.entry, text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.bytes) };
+    return {
+      entry: file.entry,
+      text: new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(file.bytes),
+    };
   } catch (cause) {
     throw new StorageError("not_a_file", `${path} is not UTF-8 text.`, { path }, cause);
   }

@@ -158,7 +158,8 @@ function index(revision: string | null, rows: readonly unknown[]): Loaded {
 function toToken(row: unknown): IssuedToken | null {
   if (row === null || typeof row !== "object") return null;
   const { id, hash, scope, createdAt, label } = row as Record<string, unknown>;
-  if (typeof id !== "string" || id === "" || typeof hash !== "string" || hash === "" || !isScope(scope)) return null;
+  if (typeof id !== "string" || id === "" || typeof hash !== "string" || hash === "" || !isScope(scope))
+    return null;
   return {
     id,
     hash: hash.toLowerCase(),

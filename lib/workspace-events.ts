@@ -61,7 +61,9 @@ export class WorkspaceEvents {
 
   /** Looks at paths that may have changed and raises events for those that did. */
   notice(paths: readonly string[]): void {
-    const relevant = paths.filter((path) => isConfigFile(path) || reasonOf(path) !== null || isAbovePlaces(path));
+    const relevant = paths.filter(
+      (path) => isConfigFile(path) || reasonOf(path) !== null || isAbovePlaces(path),
+    );
     if (relevant.length > 0) void this.#enqueue(() => this.#look(relevant));
   }
 
@@ -114,15 +116,18 @@ export class WorkspaceEvents {
   }
 
   async #interesting(): Promise<string[]> {
-    return [...configFiles, ...(await this.#filesBelow(".opencode")), ...(await this.#filesBelow(".claude/skills"))];
+    return [
+      ...configFiles,
+      ...(await this.#filesBelow(".opencode")),
+      ...(await this.#filesBelow(".claude/skills")),
+    ];
   }
 
   async #filesBelow(path: string): Promise<string[]> {
     const files: string[] = [];
-    // The engine installs packages below .opencode; they are no state of the agent.
-    const skip = (dir: string): boolean => dir.endsWith("/node_modules");
-    for await (const batch of this.#storage.walk(path, { skip })) {
-      for (const entry of batch) if (entry.kind === "file" && reasonOf(entry.path) !== null) files.push(entry.path);
+    for await (const batch of this.#storage.walk(path, { skip: isPackages })) {
+      for (const entry of batch)
+        if (entry.kind === "file" && reasonOf(entry.path) !== null) files.push(entry.path);
     }
     return files;
   }
@@ -174,6 +179,11 @@ function keyReason(key: string): EventReason {
 
 function reasonOf(path: string): EventReason | null {
   return places.find(([place]) => place.test(path))?.[1] ?? null;
+}
+
+/** The engine installs packages below .opencode; they are no state of the agent. */
+function isPackages(dir: string): boolean {
+  return dir.endsWith("/node_modules");
 }
 
 function isConfigFile(path: string): boolean {

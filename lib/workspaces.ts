@@ -44,7 +44,9 @@ export class Workspace {
 
   /** Tells cache and readers what a commit of ours changed. */
   announce(changes: readonly Change[]): void {
-    const paths = changes.flatMap((change) => (change.op === "move" ? [change.from, change.to] : [change.path]));
+    const paths = changes.flatMap((change) =>
+      change.op === "move" ? [change.from, change.to] : [change.path],
+    );
     this.#files.invalidate(paths);
     this.events.notice(paths);
   }
@@ -84,7 +86,10 @@ export class Workspace {
   /** Without a watch every request looks for itself; the host is told once per loss. */
   #watchLost(): void {
     this.#files.setLive(false);
-    this.#log("WARN", `Cannot watch ${this.path}: changes made by other programs are found by looking at each request.`);
+    this.#log(
+      "WARN",
+      `Cannot watch ${this.path}: changes made by other programs are found by looking at each request.`,
+    );
     this.#watch = null;
     this.#rewatch = setTimeout(() => this.watch(), rewatchMs);
     // A waiting timer must not keep a process alive; runtimes without processes have no unref.
@@ -149,9 +154,13 @@ export class WorkspaceRegistry {
   /** The workspace with this id; 404 when there is none, 403 when it lies outside the authorised roots. */
   get(id: string): Workspace {
     const workspace = this.#list.find((candidate) => candidate.id === id);
-    if (!workspace) throw new ApiError("workspace_not_found", `There is no workspace ${JSON.stringify(id.slice(0, 80))}.`);
+    if (!workspace)
+      throw new ApiError("workspace_not_found", `There is no workspace ${JSON.stringify(id.slice(0, 80))}.`);
     if (!this.#authorized(workspace)) {
-      throw new ApiError("workspace_unauthorized", "This workspace lies outside the authorised roots of the server.");
+      throw new ApiError(
+        "workspace_unauthorized",
+        "This workspace lies outside the authorised roots of the server.",
+      );
     }
     workspace.watch();
     return workspace;
@@ -205,7 +214,10 @@ export class WorkspaceRegistry {
     this.#list = this.#list.filter((workspace) => !deleted.has(workspace.id));
     this.#roots = this.#roots.filter((root) => !gone.some((workspace) => workspace.path === root));
     for (const workspace of gone) {
-      this.#host.log("INFO", `Not serving ${workspace.path}: it was deleted from this list (remembered in ${this.#host.data.location}/${rememberedPath}).`);
+      this.#host.log(
+        "INFO",
+        `Not serving ${workspace.path}: it was deleted from this list (remembered in ${this.#host.data.location}/${rememberedPath}).`,
+      );
     }
     const active = this.#list.find((workspace) => workspace.id === remembered.active);
     if (active) this.#list = [active, ...this.#list.filter((workspace) => workspace !== active)];
@@ -219,10 +231,15 @@ export class WorkspaceRegistry {
       const value = JSON.parse(new TextDecoder().decode(file.bytes)) as Partial<Remembered> | null;
       const { configured, active, deleted } = value ?? {};
       if (!Array.isArray(configured) || !Array.isArray(deleted)) return null;
-      const same = configured.length === this.#configured.length && this.#configured.every((id) => configured.includes(id));
+      const same =
+        configured.length === this.#configured.length &&
+        this.#configured.every((id) => configured.includes(id));
       return same ? { configured, deleted, active: typeof active === "string" ? active : null } : null;
     } catch {
-      this.#host.log("WARN", `${this.#host.data.location}/${rememberedPath} is not JSON; the configured order of workspaces is used.`);
+      this.#host.log(
+        "WARN",
+        `${this.#host.data.location}/${rememberedPath} is not JSON; the configured order of workspaces is used.`,
+      );
       return null;
     }
   }

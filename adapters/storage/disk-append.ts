@@ -72,7 +72,8 @@ export class Appender {
   }
 
   async #write(path: string, text: string, heal: boolean): Promise<void> {
-    const { fs } = this.#context;
+    const { fs, tree, dirMode } = this.#context;
+    await tree.ensureRoot(dirMode);
     const { fd, changedDirs } = this.#open(path);
     try {
       const { size } = fs.fstatSync(fd);
@@ -106,8 +107,7 @@ export class Appender {
   }
 
   #open(path: string): { fd: number; changedDirs: string[] } {
-    const { fs, tree, dirMode, fileMode } = this.#context;
-    tree.ensureRoot(dirMode);
+    const { fs, tree, fileMode } = this.#context;
     const target = writeTarget(this.#context, path);
     const changedDirs: string[] = [];
     let at = target.dir;

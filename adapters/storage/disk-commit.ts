@@ -51,7 +51,7 @@ export class Committer {
       const bodies = await this.#bodies(changes, own);
       return await this.#alone(async () => {
         const plan = await this.#plan(changes, bodies);
-        this.#context.tree.ensureRoot(this.#context.dirMode);
+        await this.#context.tree.ensureRoot(this.#context.dirMode);
         ran = true;
         // Once begun, success and failure alike consume what was staged.
         for (const body of bodies) if (body) this.#staged.delete(body.id);
@@ -122,16 +122,22 @@ export class Committer {
     return staged;
   }
 
-  #entries(changes: readonly Change[], plan: Plan): (Entry | null)[] {
-    return plan.results.map((result, i) => {
-      if (result === null) return null;
-      const change = changes[i];
-      const path = change?.op === "move" ? change.to : pathOf(change);
-      const stats = this.#context.tree.look(joinPath(result.dir, result.name))?.stats;
-      if (!stats)
-        throw new StorageError("conflict", `${quote(path)} was removed by another program.`, { path });
-      return entryOf(path, stats);
-    });
+  async #entries(changes: readonly Change[], plan: Plan): Promise<(Entry | null)[]> {
+    const slices = new Slices();
+    const entries: (Entry | null)[] = [];
+    for (const [i, result] of plan.results.entries()) {
+      entries.push(result && this.#entry(changes[i], result));
+      if (slices.due()) await slices.turn();
+    }
+    return entries;
+  }
+
+  #entry(change: Change | undefined, result: { dir: string; name: string }): Entry {
+    const path = change?.op === "move" ? change.to : pathOf(change);
+    const stats = this.#context.tree.look(joinPath(result.dir, result.name))?.stats;
+    if (!stats)
+      throw new StorageError("conflict", `${quote(path)} was removed by another program.`, { path });
+    return entryOf(path, stats);
   }
 }
 

@@ -95,7 +95,7 @@ async function copyBackup(context: DiskContext, dirs: OpenDirs, need: NeedsCopy)
 export async function runCommit<T>(
   context: DiskContext,
   planned: readonly Planned[],
-  finish: () => T,
+  finish: () => Promise<T>,
 ): Promise<T> {
   const steps = planned.map(({ step }) => step);
   const dirs = new OpenDirs(context);
@@ -117,7 +117,7 @@ export async function runCommit<T>(
       if (slices.due()) await slices.turn();
     }
     await syncDirs(context, steps.flatMap(touched));
-    result = finish();
+    result = await finish();
   } catch (error) {
     await undoCommit(context, dirs, steps, journal);
     dirs.close();
@@ -173,7 +173,9 @@ export async function cleanUp(
   journal: string | null,
 ): Promise<void> {
   if (journal !== null) unlinkQuietly(context, dirs.get(""), journal);
+  const slices = new Slices();
   for (const step of steps) {
+    if (slices.due()) await slices.turn();
     // A second try outlasts a passing fault. The outcome stands whatever happens: a sweep takes what is left.
     await dropRemains(context, dirs, step).catch(() => quietly(dropRemains(context, dirs, step)));
   }

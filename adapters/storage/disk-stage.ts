@@ -86,7 +86,7 @@ export async function stageBody(
   fill: (fd: number) => Promise<void>,
 ): Promise<Body> {
   const { fs, tree, clock } = context;
-  tree.ensureRoot(context.dirMode);
+  await tree.ensureRoot(context.dirMode);
   const dir = tree.openDir(target.dir);
   let made: { name: string; fd: number } | null = null;
   try {

@@ -1,5 +1,5 @@
 import { constants } from "node:fs";
-import { resolve, sep } from "node:path";
+import { dirname, resolve, sep } from "node:path";
 import { StorageError, storagePathParts, temporaryName } from "../../lib/storage.ts";
 import { errno, storageError } from "./disk-fs.ts";
 import type { DiskFs, Stats } from "./disk-fs.ts";
@@ -136,16 +136,34 @@ export class DiskTree {
     }
   }
 
-  /** Creates the root when it is missing. */
-  ensureRoot(mode?: number): void {
+  /** Creates the root when it is missing, so that it survives a power cut. */
+  async ensureRoot(mode?: number): Promise<void> {
     const real = this.realRoot();
     if (real !== null && this.fs.lstatSync(real)) return;
+    const root = real ?? this.location;
+    // Each missing directory is a new name in the one above.
+    const above: string[] = [];
+    for (let at = root; at !== dirname(at) && this.fs.lstatSync(at) === null; at = dirname(at))
+      above.push(dirname(at));
     try {
-      this.fs.mkdirsSync(real ?? this.location, mode);
+      this.fs.mkdirsSync(root, mode);
     } catch (error) {
       throw storageError(error, "");
     }
+    for (const dir of above) await this.#syncAbove(dir);
     if (this.realRoot() === null) throw new StorageError("io", "The root cannot be created.");
+  }
+
+  async #syncAbove(dir: string): Promise<void> {
+    let fd = -1;
+    try {
+      fd = this.fs.openSync(dir, openDirFlags);
+      await this.fs.fsync(fd);
+    } catch {
+      // What lies above the root may not be ours to read, and the write itself will tell of a broken disk.
+    } finally {
+      if (fd >= 0) this.fs.closeSync(fd);
+    }
   }
 
   /** The absolute real path of a real relative one. Only for use with a check after opening. */

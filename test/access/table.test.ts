@@ -25,7 +25,10 @@ async function credentials(client: Client, kind: CallerKind): Promise<Record<str
     case "no token":
       return {};
     case "garbage":
-      return { authorization: "Bearer owt_00000000000000000000000000000000", "x-openwork-host-token": "nope" };
+      return {
+        authorization: "Bearer owt_00000000000000000000000000000000",
+        "x-openwork-host-token": "nope",
+      };
     case "revoked": {
       const { id, token } = await issue("owner");
       expect((await client.delete(`/tokens/${id}`, { host: true, token: null })).status).toBe(200);
@@ -41,7 +44,11 @@ async function credentials(client: Client, kind: CallerKind): Promise<Record<str
 }
 
 /** What the table promises before the handler is reached: a status and code, or null when the caller gets through. */
-function expected(route: Route, kind: CallerKind, readOnly: boolean): { status: number; code: string } | null {
+function expected(
+  route: Route,
+  kind: CallerKind,
+  readOnly: boolean,
+): { status: number; code: string } | null {
   if (route.access === "client" && kind.scope === null) return { status: 401, code: "unauthorized" };
   if (route.access === "host" && !kind.host) return { status: 401, code: "unauthorized" };
   if (route.access !== "public" && route.writes && readOnly) return { status: 403, code: "read_only" };
@@ -51,7 +58,11 @@ function expected(route: Route, kind: CallerKind, readOnly: boolean): { status: 
   return null;
 }
 
-async function outcome(route: Route, kind: CallerKind, readOnly: boolean): Promise<{ status: number; code: string }> {
+async function outcome(
+  route: Route,
+  kind: CallerKind,
+  readOnly: boolean,
+): Promise<{ status: number; code: string }> {
   const started = await startMemoryServer(configOf());
   const headers = await credentials(started.client, kind);
   // The same stores once more, read-only: tokens can be issued on a writable server only.
@@ -61,13 +72,14 @@ async function outcome(route: Route, kind: CallerKind, readOnly: boolean): Promi
         settings: started.host.settings,
       })
     : started;
-  const path = route.path
-    .replace(":id", server.workspace)
-    .replace(/:\w+/g, "x")
-    .replace(/\/\*$/, "");
+  const path = route.path.replace(":id", server.workspace).replace(/:\w+/g, "x").replace(/\/\*$/, "");
   const method = route.method === "ALL" ? "GET" : route.method;
   const sends = method !== "GET" && route.body !== undefined;
-  const answer = await server.client.send(method, path, { token: null, headers, ...(sends ? { json: {} } : {}) });
+  const answer = await server.client.send(method, path, {
+    token: null,
+    headers,
+    ...(sends ? { json: {} } : {}),
+  });
   await server.handler.close();
   return { status: answer.status, code: answer.json?.code ?? "" };
 }
@@ -81,7 +93,9 @@ describe("every route × every kind of caller × {writable, read-only}", () => {
           const got = await outcome(route, kind, readOnly);
           if (want) expect({ caller: kind.name, ...got }).toEqual({ caller: kind.name, ...want });
           else {
-            expect(["unauthorized", "read_only", "method_not_allowed", "internal_error"]).not.toContain(got.code);
+            expect(["unauthorized", "read_only", "method_not_allowed", "internal_error"]).not.toContain(
+              got.code,
+            );
             expect({ caller: kind.name, status: got.status }).not.toEqual({ caller: kind.name, status: 500 });
           }
         }

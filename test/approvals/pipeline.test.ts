@@ -39,12 +39,20 @@ describe("plan → approve → commit → record → announce", () => {
   });
 
   it("I12: a denial and a timeout change nothing, and the audit log tells of both", async () => {
-    const { client, workspace, storage } = await startMemoryServer(configOf({ approval: { mode: "manual", timeoutMs: 300 } }));
+    const { client, workspace, storage } = await startMemoryServer(
+      configOf({ approval: { mode: "manual", timeoutMs: 300 } }),
+    );
     const denied = client.post(`/workspace/${workspace}/plugins`, { spec: "two" });
     await decide(client, (await waiting(client)).id, "deny");
-    expect(await denied).toMatchObject({ status: 403, json: { code: "write_denied", details: { reason: "denied" } } });
+    expect(await denied).toMatchObject({
+      status: 403,
+      json: { code: "write_denied", details: { reason: "denied" } },
+    });
     const late = await client.post(`/workspace/${workspace}/plugins`, { spec: "two" });
-    expect(late).toMatchObject({ status: 403, json: { code: "write_denied", details: { reason: "timeout" } } });
+    expect(late).toMatchObject({
+      status: 403,
+      json: { code: "write_denied", details: { reason: "timeout" } },
+    });
     expect(await storage.stat("opencode.jsonc")).toBeNull();
     const audit = await client.get(`/workspace/${workspace}/audit`);
     expect(audit.json.items.map((item: { outcome: string }) => item.outcome)).toEqual(["timeout", "denied"]);
@@ -57,7 +65,11 @@ describe("plan → approve → commit → record → announce", () => {
     const request = await waiting(client);
     await put(storage, "opencode.jsonc", '{ "plugin": ["one", "foreign"] }\n');
     await decide(client, request.id, "allow");
-    expect((await write).json.items.map((item: { spec: string }) => item.spec)).toEqual(["one", "foreign", "two"]);
+    expect((await write).json.items.map((item: { spec: string }) => item.spec)).toEqual([
+      "one",
+      "foreign",
+      "two",
+    ]);
   });
 
   it("I31: a caller that hangs up withdraws its write, which a later allow cannot apply", async () => {
@@ -75,7 +87,9 @@ describe("plan → approve → commit → record → announce", () => {
 
   it("I31: revoking the token of a waiting write ends it with 401", async () => {
     const { client, workspace, storage } = await startMemoryServer(manual);
-    const issued = (await client.post("/tokens", { scope: "collaborator", label: "phone" }, { host: true, token: null })).json;
+    const issued = (
+      await client.post("/tokens", { scope: "collaborator", label: "phone" }, { host: true, token: null })
+    ).json;
     const write = client.post(`/workspace/${workspace}/plugins`, { spec: "two" }, { token: issued.token });
     const request = await waiting(client);
     expect(request.tokenLabel).toBe("phone");
@@ -89,7 +103,10 @@ describe("plan → approve → commit → record → announce", () => {
   it("I32: what is wrong is refused before the host is asked", async () => {
     const { client, workspace } = await startMemoryServer(manual);
     expect((await client.post(`/workspace/${workspace}/plugins`, { spec: " " })).status).toBe(400);
-    expect((await client.post(`/workspace/${workspace}/mcp`, { name: "-x", config: { type: "remote", url: "u" } })).status).toBe(400);
+    expect(
+      (await client.post(`/workspace/${workspace}/mcp`, { name: "-x", config: { type: "remote", url: "u" } }))
+        .status,
+    ).toBe(400);
     expect((await client.get("/approvals", { host: true, token: null })).json.items).toEqual([]);
   });
 
@@ -104,12 +121,17 @@ describe("plan → approve → commit → record → announce", () => {
     expect(accepted.headers.get("preference-applied")).toBe("respond-async");
     const location = accepted.headers.get("location") ?? "";
     expect((await client.get(location)).status).toBe(202);
-    const stranger = (await client.post("/tokens", { scope: "viewer" }, { host: true, token: null })).json.token;
+    const stranger = (await client.post("/tokens", { scope: "viewer" }, { host: true, token: null })).json
+      .token;
     expect((await client.get(location, { token: stranger })).status).toBe(404);
     const polled = client.get(`${location}?wait=5`);
     await decide(client, (await waiting(client)).id, "allow");
     expect(await polled).toMatchObject({ status: 200, json: { items: [{ spec: "two" }] } });
-    const invalid = await client.post(`/workspace/${workspace}/plugins`, { spec: "" }, { headers: { prefer: "respond-async" } });
+    const invalid = await client.post(
+      `/workspace/${workspace}/plugins`,
+      { spec: "" },
+      { headers: { prefer: "respond-async" } },
+    );
     expect(invalid.status).toBe(400);
   });
 
@@ -136,7 +158,11 @@ describe("I30: what moved while the host thought", () => {
     expect(await removal).toMatchObject({ status: 409, json: { code: "conflict" } });
     expect(await textOf(storage, ".opencode/skills/s/notes.md")).toBe("precious");
     const audit = await client.get(`/workspace/${workspace}/audit`);
-    expect(audit.json.items[0]).toMatchObject({ action: "skills.delete", outcome: "failed", approval: { id: request.id } });
+    expect(audit.json.items[0]).toMatchObject({
+      action: "skills.delete",
+      outcome: "failed",
+      approval: { id: request.id },
+    });
   });
 
   it("a file that takes precedence and appears meanwhile is the one that is edited", async () => {

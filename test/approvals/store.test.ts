@@ -11,7 +11,15 @@ const never = new AbortController().signal;
 setMaxListeners(0, never);
 
 function question(extra: Partial<ApprovalQuestion> = {}): ApprovalQuestion {
-  return { workspaceId: "ws_1", action: "plugins.add", summary: "Add x", paths: ["/ws/a"], actor: caller, diff: "+x", ...extra };
+  return {
+    workspaceId: "ws_1",
+    action: "plugins.add",
+    summary: "Add x",
+    paths: ["/ws/a"],
+    actor: caller,
+    diff: "+x",
+    ...extra,
+  };
 }
 
 describe("the approval store", () => {
@@ -35,9 +43,15 @@ describe("the approval store", () => {
     const id = store.list().items[0]?.id ?? "";
     store.answer(id, true, host);
     await verdict;
-    expect(() => store.answer(id, false, host)).toThrow(expect.objectContaining({ code: "approval_answered", status: 409 }));
-    expect(() => store.answer(id, true, other)).toThrow(expect.objectContaining({ code: "approval_answered" }));
-    expect(() => store.answer(id, true, host)).toThrow(expect.objectContaining({ code: "approval_not_found" }));
+    expect(() => store.answer(id, false, host)).toThrow(
+      expect.objectContaining({ code: "approval_answered", status: 409 }),
+    );
+    expect(() => store.answer(id, true, other)).toThrow(
+      expect.objectContaining({ code: "approval_answered" }),
+    );
+    expect(() => store.answer(id, true, host)).toThrow(
+      expect.objectContaining({ code: "approval_not_found" }),
+    );
   });
 
   it("times out, and a late reply finds nothing", async () => {
@@ -46,7 +60,9 @@ describe("the approval store", () => {
     const id = store.list().items[0]?.id ?? "";
     await vi.advanceTimersByTimeAsync(30_001);
     expect((await verdict).decision).toBe("timeout");
-    expect(() => store.answer(id, true, host)).toThrow(expect.objectContaining({ code: "approval_not_found" }));
+    expect(() => store.answer(id, true, host)).toThrow(
+      expect.objectContaining({ code: "approval_not_found" }),
+    );
   });
 
   it("I31: a caller that goes away withdraws, and a revoked token ends its requests alone", async () => {
@@ -67,7 +83,11 @@ describe("the approval store", () => {
   it("I33: pending requests are capped per token and in all, with 429 and Retry-After", () => {
     const store = new ApprovalStore(limits);
     for (let i = 0; i < 3; i += 1) void store.ask(question(), never);
-    const tooMany = expect.objectContaining({ code: "too_many_requests", status: 429, headers: { "retry-after": "30" } });
+    const tooMany = expect.objectContaining({
+      code: "too_many_requests",
+      status: 429,
+      headers: { "retry-after": "30" },
+    });
     expect(() => store.ask(question(), never)).toThrow(tooMany);
     for (let i = 0; i < 2; i += 1) void store.ask(question({ actor: { ...caller, tokenHash: "cc" } }), never);
     expect(() => store.ask(question({ actor: { ...caller, tokenHash: "dd" } }), never)).toThrow(tooMany);

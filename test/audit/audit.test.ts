@@ -45,7 +45,10 @@ describe("the audit log", () => {
     const data = createMemoryStorage();
     const log = new AuditLog(data);
     const filler = JSON.stringify({ id: "f", target: "filler", timestamp: 1, pad: "p".repeat(1000) });
-    await data.append("audit/ws_1.jsonl", [JSON.stringify({ target: "oldest" }), ...Array<string>(33_500).fill(filler)]);
+    await data.append("audit/ws_1.jsonl", [
+      JSON.stringify({ target: "oldest" }),
+      ...Array<string>(33_500).fill(filler),
+    ]);
     await log.record("ws_1", [record("after rotation")]);
     const names = (await data.list("audit"))?.map((entry) => entry.path) ?? [];
     expect(names).toHaveLength(2);

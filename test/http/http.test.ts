@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { clientToken, configOf, startMemoryServer, workspaceAt } from "../support/memory-host.ts";
 
@@ -19,15 +19,32 @@ describe("routing", () => {
 
   it("matching is exact: case, trailing and doubled slashes count; unknown routes are 404 before any authentication", async () => {
     const { client, workspace } = await startMemoryServer();
-    for (const path of ["/Health", "/health/", "//health", "/workspace", `/workspace/${workspace}/plugins/`, "/nope", "/"]) {
-      expect({ path, ...(await client.get(path, { token: null })) }).toMatchObject({ path, status: 404, json: { code: "not_found" } });
+    for (const path of [
+      "/Health",
+      "/health/",
+      "//health",
+      "/workspace",
+      `/workspace/${workspace}/plugins/`,
+      "/nope",
+      "/",
+    ]) {
+      expect({ path, ...(await client.get(path, { token: null })) }).toMatchObject({
+        path,
+        status: 404,
+        json: { code: "not_found" },
+      });
     }
     expect((await client.get("/x/../health", { token: null })).status).toBe(200);
   });
 
   it("I15: a malformed percent escape is a 400 in JSON with CORS headers and one log line", async () => {
     const { client, host } = await startMemoryServer();
-    for (const path of ["/workspace/%E0%A4%A/config", "/workspace/%/plugins", "/w/%zz/health", "/w/%E0/workspace/%E0/config"]) {
+    for (const path of [
+      "/workspace/%E0%A4%A/config",
+      "/workspace/%/plugins",
+      "/w/%zz/health",
+      "/w/%E0/workspace/%E0/config",
+    ]) {
       const logged = host.logged.length;
       const answer = await client.get(path);
       expect(answer).toMatchObject({ status: 400, json: { code: "invalid_path" } });
@@ -38,8 +55,17 @@ describe("routing", () => {
 
   it("I67: a mount of an unknown workspace is 404 workspace_not_found", async () => {
     const { client, workspace } = await startMemoryServer();
-    for (const path of ["/w/ws_nope/health", "/w/ws_nope/capabilities", "/w/ws_nope/status", "/w/ws_nope/ui"]) {
-      expect({ path, ...(await client.get(path)) }).toMatchObject({ path, status: 404, json: { code: "workspace_not_found" } });
+    for (const path of [
+      "/w/ws_nope/health",
+      "/w/ws_nope/capabilities",
+      "/w/ws_nope/status",
+      "/w/ws_nope/ui",
+    ]) {
+      expect({ path, ...(await client.get(path)) }).toMatchObject({
+        path,
+        status: 404,
+        json: { code: "workspace_not_found" },
+      });
     }
     expect((await client.get(`/w/${workspace}/health`, { token: null })).status).toBe(200);
   });
@@ -51,7 +77,10 @@ describe("routing", () => {
     expect((await client.get(`/w/${b}/workspace/${b}/config`)).status).toBe(200);
     expect((await client.get(`/w/${b}/workspace/${a}/config`)).status).toBe(404);
     expect((await client.get(`/w/${b}/workspaces`)).json).toMatchObject({ activeId: b, items: [{ id: b }] });
-    expect((await client.get(`/w/${b}/status`)).json).toMatchObject({ activeWorkspaceId: b, workspaceCount: 1 });
+    expect((await client.get(`/w/${b}/status`)).json).toMatchObject({
+      activeWorkspaceId: b,
+      workspaceCount: 1,
+    });
     expect((await client.get(`/w/${b}/whoami`)).status).toBe(200);
     expect((await client.get(`/w/${b}/tokens`, { host: true })).status).toBe(404);
   });
@@ -59,7 +88,8 @@ describe("routing", () => {
   it("I03, I17: viewers get neither the engine's credentials nor writable capabilities", async () => {
     const opencode = { baseUrl: "http://127.0.0.1:1", directory: "/ws", username: "u", password: "secret-p" };
     const { client } = await startMemoryServer(configOf({ workspaces: [workspaceAt("/ws", { opencode })] }));
-    const viewer = (await client.post("/tokens", { scope: "viewer" }, { host: true, token: null })).json.token;
+    const viewer = (await client.post("/tokens", { scope: "viewer" }, { host: true, token: null })).json
+      .token;
     for (const path of ["/workspaces", "/status"]) {
       const seen = await client.get(path, { token: viewer });
       expect(seen.text).not.toContain("secret-p");
@@ -85,7 +115,8 @@ describe("CORS", () => {
     expect(preflight.headers.get("access-control-allow-private-network")).toBe("true");
     expect(preflight.headers.get("access-control-allow-methods")).toContain("PUT");
     const exposed = (await client.get("/nope")).headers.get("access-control-expose-headers") ?? "";
-    for (const name of ["Content-Disposition", "ETag", "Location", "Retry-After"]) expect(exposed).toContain(name);
+    for (const name of ["Content-Disposition", "ETag", "Location", "Retry-After"])
+      expect(exposed).toContain(name);
   });
 
   it("an origin that is not in the list gets nothing, not even the private network", async () => {
@@ -99,20 +130,24 @@ describe("CORS", () => {
   });
 });
 
-describe("bodies", () => {
-  const chunked = (size: number): ReadableStream<Uint8Array> =>
-    new ReadableStream({
-      start(controller) {
-        for (let sent = 0; sent < size; sent += 65_536) controller.enqueue(new Uint8Array(65_536).fill(32));
-        controller.close();
-      },
-    });
+function chunked(size: number): ReadableStream<Uint8Array> {
+  return new ReadableStream({
+    start(controller) {
+      for (let sent = 0; sent < size; sent += 65_536) controller.enqueue(new Uint8Array(65_536).fill(32));
+      controller.close();
+    },
+  });
+}
 
+describe("bodies", () => {
   it("I81: JSON over its limit is 413, by its declared length and by the bytes that really come", async () => {
     const { client, workspace, handler } = await startMemoryServer();
     const path = `/workspace/${workspace}/plugins`;
     const big = await client.post(path, { spec: "x".repeat(1024 * 1024) });
-    expect(big).toMatchObject({ status: 413, json: { code: "body_too_large", details: { maxBytes: 1048576 } } });
+    expect(big).toMatchObject({
+      status: 413,
+      json: { code: "body_too_large", details: { maxBytes: 1048576 } },
+    });
     const request = new Request(`http://server.test${path}`, {
       method: "POST",
       headers: { authorization: `Bearer ${clientToken}` },
@@ -128,9 +163,23 @@ describe("bodies", () => {
     const path = `/workspace/${workspace}/mcp`;
     const deep = "[".repeat(100_000) + "]".repeat(100_000);
     const nested = `{"name":"x","config":${'{"a":'.repeat(100)}1${"}".repeat(100)}}`;
-    for (const body of ["", "{", "\u0000", "null", "5", "[]", '"x"', deep, nested, '{"name":"x","config":{"__proto__":{"polluted":1}}}']) {
+    for (const body of [
+      "",
+      "{",
+      "\u0000",
+      "null",
+      "5",
+      "[]",
+      '"x"',
+      deep,
+      nested,
+      '{"name":"x","config":{"__proto__":{"polluted":1}}}',
+    ]) {
       const answer = await client.send("POST", path, { body });
-      expect({ body: body.slice(0, 20), status: answer.status }).toEqual({ body: body.slice(0, 20), status: 400 });
+      expect({ body: body.slice(0, 20), status: answer.status }).toEqual({
+        body: body.slice(0, 20),
+        status: 400,
+      });
     }
     expect(({} as { polluted?: number }).polluted).toBeUndefined();
     const good = { name: "ok", config: { type: "remote", url: "http://x.test" } };
@@ -148,13 +197,26 @@ describe("bodies", () => {
       ["PATCH", `${base}/config`],
       ["POST", `${base}/import`],
     ] as const;
-    const keys = ["spec", "name", "config", "content", "description", "template", "opencode", "openwork", "mode", "skills", "commands"];
+    const keys = [
+      "spec",
+      "name",
+      "config",
+      "content",
+      "description",
+      "template",
+      "opencode",
+      "openwork",
+      "mode",
+      "skills",
+      "commands",
+    ];
     const bodies = fc.dictionary(fc.constantFrom(...keys), fc.jsonValue({ maxDepth: 3 }), { maxKeys: 5 });
     await fc.assert(
       fc.asyncProperty(fc.constantFrom(...targets), bodies, async ([method, path], json) => {
         const answer = await client.send(method, path, { json });
         expect(answer.status).toBeLessThan(500);
-        if (answer.status >= 400) expect(answer.json).toMatchObject({ code: expect.any(String), message: expect.any(String) });
+        if (answer.status >= 400)
+          expect(answer.json).toMatchObject({ code: expect.any(String), message: expect.any(String) });
       }),
       { numRuns: 600 },
     );
@@ -164,8 +226,18 @@ describe("bodies", () => {
 
   it("odd headers never break an answer", async () => {
     const { client } = await startMemoryServer();
-    const value = fc.string({ unit: fc.constantFrom("a", " ", ",", ";", "=", '"', "Bearer", "\t", "é"), maxLength: 200 });
-    const name = fc.constantFrom("authorization", "x-openwork-host-token", "x-openwork-client-id", "origin", "prefer", "content-length");
+    const value = fc.string({
+      unit: fc.constantFrom("a", " ", ",", ";", "=", '"', "Bearer", "\t", "é"),
+      maxLength: 200,
+    });
+    const name = fc.constantFrom(
+      "authorization",
+      "x-openwork-host-token",
+      "x-openwork-client-id",
+      "origin",
+      "prefer",
+      "content-length",
+    );
     await fc.assert(
       fc.asyncProperty(name, value, async (header, text) => {
         const answer = await client.get("/whoami", { token: null, headers: { [header]: text.trim() } });
@@ -173,6 +245,9 @@ describe("bodies", () => {
       }),
       { numRuns: 300 },
     );
-    expect((await client.get("/whoami", { headers: { authorization: `bEaReR \t ${clientToken}  ` }, token: null })).status).toBe(200);
+    expect(
+      (await client.get("/whoami", { headers: { authorization: `bEaReR \t ${clientToken}  ` }, token: null }))
+        .status,
+    ).toBe(200);
   });
 });

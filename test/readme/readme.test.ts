@@ -12,8 +12,15 @@ const readme = await readFile(join(repository, "README.md"), "utf8");
 
 /** The shell blocks that follow a `<!-- tour: … -->` mark, joined. */
 function tour(who: string): string {
-  const blocks = [...readme.matchAll(new RegExp(`<!-- tour: ${who} -->\\s*\`\`\`sh\\n([\\s\\S]*?)\`\`\``, "g"))];
+  const blocks = [
+    ...readme.matchAll(new RegExp(`<!-- tour: ${who} -->\\s*\`\`\`sh\\n([\\s\\S]*?)\`\`\``, "g")),
+  ];
   return blocks.map((block) => block[1]).join("\n");
+}
+
+/** The formatter may align the columns of a table; its words are what counts. */
+function words(text: string): string {
+  return text.replaceAll(/[-\s]+/g, " ").trim();
 }
 
 async function freePort(): Promise<number> {
@@ -27,8 +34,6 @@ async function freePort(): Promise<number> {
 describe("the README", () => {
   it("lists every setting as the server has it", () => {
     const table = /<!-- settings -->([\s\S]*)<!-- \/settings -->/.exec(readme)?.[1] ?? "";
-    // The formatter may align the columns of the table; its words are what counts.
-    const words = (text: string): string => text.replaceAll(/[-\s]+/g, " ").trim();
     expect(words(table)).toBe(words(settingsMarkdown()));
   });
 
@@ -40,7 +45,10 @@ describe("the README", () => {
     await writeFile(join(project, "opencode.jsonc"), before);
     const port = await freePort();
     const env = { ...process.env, HOME: home };
-    const start = tour("server").replace(/npm start -- (.*)/, `exec node ${repository}/dist/adapters/cli.js --port ${port} $1`);
+    const start = tour("server").replace(
+      /npm start -- (.*)/,
+      `exec node ${repository}/dist/adapters/cli.js --port ${port} $1`,
+    );
     const server = spawn("bash", ["-c", start], { env, cwd: home, stdio: "pipe" });
     try {
       await new Promise<void>((listening, failed) => {

@@ -150,13 +150,13 @@ describe("a server killed at every changing call", () => {
 });
 
 /** The host part of our own names, as a dead process of this host would have it. */
-function hostTag(): string {
+async function hostTag(): Promise<string> {
   using dir = temporaryDir();
-  const storage = createDiskStorage(dir.path);
-  void storage.stage("f", new ReadableStream()).catch(() => undefined);
-  const [name = ""] = fs.readdirSync(dir.path);
-  return name.slice(13, 17);
+  const staged = await createDiskStorage(dir.path).stage("f", new Response("x").body ?? new ReadableStream());
+  return staged.id.slice(13, 17);
 }
+
+const tag = await hostTag();
 
 /** The sum that a journal carries; anybody can compute it, so the steps must not be trusted for it. */
 function checksum(text: string): string {
@@ -171,7 +171,7 @@ function checksum(text: string): string {
 
 /** A name that a dead process of this host would have left. */
 const dead = (kind: number, n: number): string =>
-  `.owtmp-3fffff${hostTag()}ffff${kind}${String(n).padStart(5, "0")}`;
+  `.owtmp-3fffff${tag}ffff${kind}${String(n).padStart(5, "0")}`;
 
 describe("recovery", () => {
   it("sweeps what the dead left, everywhere, and spares the living", async () => {
@@ -192,6 +192,22 @@ describe("recovery", () => {
     expect(leftovers(dir.path).toSorted()).toEqual([foreign, staged.id].toSorted());
     await living.commit([{ op: "write", path: "a/b/up", body: staged }]);
     expect((await contents(storage))["a/b/up"]).toBe("living");
+  });
+
+  it("finishes a journal that is found, and ignores one with a wrong sum", async () => {
+    using dir = temporaryDir();
+    for (const [name, sum] of [
+      ["gone", checksum],
+      ["kept", () => "1.1"],
+    ] as const) {
+      fs.writeFileSync(join(dir.path, name), name);
+      const { ino, mtimeMs, size } = fs.statSync(join(dir.path, name));
+      const print = `${ino}:${mtimeMs}:${size}`;
+      const body = JSON.stringify([{ do: "remove", dir: "", name, trash: dead(3, 1), print }]);
+      fs.writeFileSync(join(dir.path, dead(1, 1)), `openwork-journal-1\n${body}\n${sum(body)}\n`);
+      await createDiskStorage(dir.path).recover();
+    }
+    expect(fs.readdirSync(dir.path)).toEqual(["kept"]);
   });
 
   it("does not let a planted journal reach outside", async () => {

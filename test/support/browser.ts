@@ -16,7 +16,12 @@ async function executable(): Promise<string> {
 
 /** Starts a real browser that talks to nobody but the pages under test. */
 export async function startBrowser(): Promise<Browser> {
-  const quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"];
+  const quiet = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+  ];
   return chromium.launch({
     executablePath: await executable(),
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", ...quiet],

@@ -71,7 +71,8 @@ async function sourceKey(): Promise<string> {
         .update(await readFile(file));
     }
   }
-  for (const file of ["tsconfig.json", "tsconfig.build.json", "rolldown.config.mjs"]) hash.update(await readFile(join(repo, file)));
+  for (const file of ["tsconfig.json", "tsconfig.build.json", "rolldown.config.mjs"])
+    hash.update(await readFile(join(repo, file)));
   return hash.digest("hex");
 }
 

@@ -42,6 +42,7 @@ export function configOf(extra: Partial<ServerConfig> = {}): ServerConfig {
     ui: { enabled: true },
     sandbox: { enabled: false, backend: "none" },
     browser: { enabled: false, placement: "external", mode: "none" },
+    engine: { start: false, timeoutMs: 10_000 },
     routerPort: null,
     protectedPaths: [".env", ".env.*", "*.pem", "*.key", "id_rsa*", "id_ed25519*", ".netrc", ".npmrc"],
     ...extra,

@@ -20,17 +20,29 @@ describe("issued tokens", () => {
     expect(JSON.stringify(list)).not.toContain(sha256Hex(first.token));
     const stored = (await textOf(host.tokenStore.storage, "tokens.json")) ?? "";
     expect(stored).not.toContain(first.token);
-    expect(JSON.parse(stored)).toMatchObject({ schemaVersion: 1, tokens: [{}, { hash: sha256Hex(first.token), label: "phone" }] });
+    expect(JSON.parse(stored)).toMatchObject({
+      schemaVersion: 1,
+      tokens: [{}, { hash: sha256Hex(first.token), label: "phone" }],
+    });
     expect(stored.endsWith("}\n")).toBe(true);
   });
 
   it("wrong scopes and ids are told as such", async () => {
     const { client } = await startMemoryServer();
     for (const scope of ["admin", "", 5, null, undefined]) {
-      expect(await client.post("/tokens", { scope }, asHost)).toMatchObject({ status: 400, json: { code: "invalid_scope" } });
+      expect(await client.post("/tokens", { scope }, asHost)).toMatchObject({
+        status: 400,
+        json: { code: "invalid_scope" },
+      });
     }
-    expect(await client.post("/tokens", null, asHost)).toMatchObject({ status: 400, json: { code: "invalid_payload" } });
-    expect(await client.delete("/tokens/nope", asHost)).toMatchObject({ status: 404, json: { code: "token_not_found" } });
+    expect(await client.post("/tokens", null, asHost)).toMatchObject({
+      status: 400,
+      json: { code: "invalid_payload" },
+    });
+    expect(await client.delete("/tokens/nope", asHost)).toMatchObject({
+      status: 404,
+      json: { code: "token_not_found" },
+    });
   });
 
   it("I21: fifty made at once are all there, and a revoked one stays revoked over a restart", async () => {
@@ -50,8 +62,13 @@ describe("issued tokens", () => {
     for (const damaged of ['{"tokens": [', "", '{"tokens": 5}', "[]"]) {
       const storage = createMemoryStorage({ name: "config" });
       await put(storage, "tokens.json", damaged);
-      const starting = createHandler(memoryHost(configOf(), { tokenStore: { storage, path: "tokens.json" } }));
-      await expect(starting).rejects.toMatchObject({ code: "token_store_damaged", message: expect.stringContaining("tokens.json") });
+      const starting = createHandler(
+        memoryHost(configOf(), { tokenStore: { storage, path: "tokens.json" } }),
+      );
+      await expect(starting).rejects.toMatchObject({
+        code: "token_store_damaged",
+        message: expect.stringContaining("tokens.json"),
+      });
       expect(await textOf(storage, "tokens.json")).toBe(damaged);
     }
   });
@@ -78,9 +95,13 @@ describe("issued tokens", () => {
       "nonsense",
     ];
     await put(storage, "tokens.json", JSON.stringify({ schemaVersion: 1, updatedAt: 1, tokens: rows }));
-    const client = new Client(await createHandler(memoryHost(configOf(), { tokenStore: { storage, path: "tokens.json" } })));
+    const client = new Client(
+      await createHandler(memoryHost(configOf(), { tokenStore: { storage, path: "tokens.json" } })),
+    );
     expect((await client.get("/whoami", { token: "owt_old" })).json.actor.scope).toBe("collaborator");
-    expect((await client.get("/tokens", asHost)).json.items).toEqual([{ id: "1", scope: "collaborator", createdAt: 5, label: "old" }]);
+    expect((await client.get("/tokens", asHost)).json.items).toEqual([
+      { id: "1", scope: "collaborator", createdAt: 5, label: "old" },
+    ]);
     await client.post("/tokens", { scope: "viewer" }, asHost);
     const kept = JSON.parse((await textOf(storage, "tokens.json")) ?? "").tokens;
     expect(kept.slice(1)).toEqual(rows);

@@ -1,7 +1,15 @@
 import { describe, expect, it } from "vitest";
 import { createHandler } from "../../handlers/index.ts";
 import type { ServerConfig } from "../../lib/host.ts";
-import { Client, configOf, memoryHost, put, startMemoryServer, textOf, workspaceAt } from "../support/memory-host.ts";
+import {
+  Client,
+  configOf,
+  memoryHost,
+  put,
+  startMemoryServer,
+  textOf,
+  workspaceAt,
+} from "../support/memory-host.ts";
 
 const asHost = { host: true, token: null } as const;
 const two = (extra: Partial<ServerConfig> = {}): ServerConfig =>
@@ -16,11 +24,17 @@ describe("the workspace list", () => {
     const config = two();
     const [a, b] = config.workspaces.map((workspace) => workspace.id);
     const { client, host } = await startMemoryServer(config);
-    expect((await client.post(`/workspaces/${b}/activate`, undefined, asHost)).json).toMatchObject({ activeId: b });
+    expect((await client.post(`/workspaces/${b}/activate`, undefined, asHost)).json).toMatchObject({
+      activeId: b,
+    });
     expect(await ids(client)).toEqual([b, a]);
     const restarted = new Client(await createHandler(memoryHost(config, { data: host.data })));
     expect(await ids(restarted)).toEqual([b, a]);
-    expect((await restarted.delete(`/workspaces/${b}`, asHost)).json).toMatchObject({ deleted: true, persisted: false, activeId: a });
+    expect((await restarted.delete(`/workspaces/${b}`, asHost)).json).toMatchObject({
+      deleted: true,
+      persisted: false,
+      activeId: a,
+    });
     const again = new Client(await createHandler(memoryHost(config, { data: host.data })));
     expect(await ids(again)).toEqual([a]);
     expect((await again.get(`/workspace/${b}/config`)).json.code).toBe("workspace_not_found");

@@ -1,0 +1,199 @@
+import * as v from "valibot";
+import type { Plan } from "../lib/changes.ts";
+import { resolveClientPath } from "../lib/client-paths.ts";
+import { download, preconditionFailed } from "../lib/download.ts";
+import { ApiError } from "../lib/errors.ts";
+import { checkWriteConditions, etagOf } from "../lib/http-conditions.ts";
+import { mediaTypeOf } from "../lib/media-type.ts";
+import { lookBeforeWrite } from "../lib/overwrite.ts";
+import { absolutePath } from "../lib/paths.ts";
+import { insistOnOpenPath } from "../lib/protected-paths.ts";
+import { requestBody } from "../lib/request-body.ts";
+import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import type { Entry, Staged } from "../lib/storage.ts";
+
+const path = "/workspace/:id/files/raw";
+const query = v.object({ path: v.optional(v.string(), "") });
+
+const readRaw = route({
+  method: "GET",
+  path,
+  access: "client",
+  summary: "The bytes of any file; conditions and one byte range are honoured.",
+  query,
+  errors: ["invalid_path", "file_not_found", "precondition_failed", "range_not_satisfiable"],
+  async handle(context) {
+    const { storage } = context.workspace;
+    const file = await resolveClientPath(storage, context.query.path);
+    insistOnOpenPath(context, file);
+    return download(context.request, storage, file, () => notFound(file));
+  },
+});
+
+const statFile = route({
+  method: "GET",
+  path: "/workspace/:id/files/stat",
+  access: "client",
+  summary: "What a path is: file or dir, its size, time, revision and media type.",
+  query,
+  answer: v.object({
+    path: v.string(),
+    kind: v.picklist(["file", "dir", "other"]),
+    size: v.number(),
+    updatedAt: v.number(),
+    revision: v.string(),
+    mediaType: v.optional(v.string()),
+  }),
+  errors: ["invalid_path", "file_not_found"],
+  async handle(context) {
+    const { storage } = context.workspace;
+    const file = await resolveClientPath(storage, context.query.path);
+    const entry = await storage.stat(file);
+    if (!entry) throw notFound(file);
+    const { kind, size, mtimeMs, revision } = entry;
+    const mediaType = kind === "file" ? { mediaType: mediaTypeOf(file) } : {};
+    return {
+      ...(kind === "file" ? { headers: { etag: etagOf(entry) } } : {}),
+      json: { path: file, kind, size, updatedAt: mtimeMs, revision, ...mediaType },
+    };
+  },
+});
+
+const writeRaw = route({
+  method: "PUT",
+  path,
+  access: "client",
+  scope: "collaborator",
+  writes: true,
+  summary:
+    "Writes any file from the bytes of the body, parents created; If-Match and If-None-Match: * protect what is there.",
+  query,
+  answer: v.object({
+    ok: v.literal(true),
+    path: v.string(),
+    bytes: v.number(),
+    updatedAt: v.number(),
+    revision: v.string(),
+  }),
+  errors: ["invalid_path", "invalid_payload", "file_too_large", "precondition_failed", "conflict"],
+  async handle(context) {
+    const { request, workspace, signal, services } = context;
+    const { storage } = workspace;
+    if (request.headers.has("content-range")) {
+      throw new ApiError(
+        "invalid_payload",
+        "A part of a file cannot be written: send the whole without Content-Range.",
+      );
+    }
+    const file = await resolveClientPath(storage, context.query.path);
+    // Asked before the bytes are taken in, and again when they are about to stay.
+    await lookBeforeWrite(storage, file);
+    insistOnConditions(request, file, await storage.stat(file));
+    const { maxBytes } = services.host.config.inbox;
+    const body = requestBody(request, maxBytes, (size) => tooLarge(maxBytes, size));
+    const staged = await storage.stage(file, body, { maxBytes, signal });
+    try {
+      return await keep(context, file, staged);
+    } catch (error) {
+      await storage.discard(staged);
+      throw error;
+    }
+  },
+});
+
+function keep(context: Context, file: string, staged: Staged): Promise<Reply> {
+  const absolute = absolutePath(context.workspace.path, file);
+  return context.services.changes.run(context, {
+    action: "workspace.file.write",
+    summary: `Write ${JSON.stringify(file)} (${staged.size} bytes)`,
+    paths: [absolute],
+    targets: [absolute],
+    onConflict: "refuse",
+    async plan(view): Promise<Plan<Reply>> {
+      await lookBeforeWrite(view, file);
+      const before = await view.stat(file);
+      insistOnConditions(context.request, file, before);
+      return {
+        changes: [{ op: "write", path: file, body: staged }],
+        answer: ([entry]) => written(file, staged, before, entry ?? null),
+      };
+    },
+  });
+}
+
+function written(file: string, staged: Staged, before: Entry | null, entry: Entry | null): Reply {
+  return {
+    status: before ? 200 : 201,
+    ...(entry ? { headers: { etag: etagOf(entry) } } : {}),
+    json: { ok: true, path: file, bytes: staged.size, updatedAt: entry?.mtimeMs, revision: entry?.revision },
+  };
+}
+
+const removeRaw = route({
+  method: "DELETE",
+  path,
+  access: "client",
+  scope: "collaborator",
+  writes: true,
+  summary:
+    "Removes a file, or with recursive=true a directory and all below it; If-Match protects what is there.",
+  query: v.object({ path: v.optional(v.string(), ""), recursive: v.optional(v.string()) }),
+  answer: v.object({ ok: v.literal(true), path: v.string() }),
+  errors: ["invalid_path", "file_not_found", "precondition_failed", "conflict"],
+  async handle(context) {
+    const { workspace } = context;
+    const recursive = context.query.recursive === "true" || context.query.recursive === "1";
+    const file = await resolveClientPath(workspace.storage, context.query.path);
+    const absolute = absolutePath(workspace.path, file);
+    const answer = await context.services.changes.run(context, {
+      action: "workspace.file.delete",
+      summary: `Delete ${JSON.stringify(file)}`,
+      paths: [absolute],
+      targets: [absolute],
+      onConflict: "refuse",
+      async plan(view) {
+        // A link is removed itself, so the revision of what it points to must not be insisted on.
+        const plain = await isListed(view, file);
+        const entry = await (plain ? view : workspace.storage).stat(file);
+        if (!entry) throw notFound(file);
+        insistOnConditions(context.request, file, entry);
+        if (entry.kind === "dir" && plain && !recursive) {
+          throw new ApiError(
+            "invalid_path",
+            `${file} is a directory; add recursive=true to remove it with all below it.`,
+          );
+        }
+        return {
+          changes: [{ op: "remove", path: file, recursive }],
+          answer: () => ({ ok: true, path: file }),
+        };
+      },
+    });
+    return { json: answer };
+  },
+});
+
+/** Whether a path is in the list of its directory: a link is not. */
+async function isListed(view: Pick<Context["workspace"]["storage"], "list">, file: string): Promise<boolean> {
+  const entries = await view.list(file.slice(0, Math.max(0, file.lastIndexOf("/"))));
+  return entries?.some((entry) => entry.path === file) ?? false;
+}
+
+function insistOnConditions(request: Request, file: string, entry: Entry | null): void {
+  if (!checkWriteConditions(request.headers, entry)) throw preconditionFailed(file, entry);
+}
+
+function notFound(file: string): ApiError {
+  return new ApiError("file_not_found", `There is no file ${JSON.stringify(file)} in this workspace.`);
+}
+
+function tooLarge(maxBytes: number, size: number): ApiError {
+  return new ApiError(
+    "file_too_large",
+    `The body is larger than the ${maxBytes} bytes that this server takes.`,
+    { maxBytes, size },
+  );
+}
+
+/** Bytes of single files as they are, beside the base64 of file sessions. */
+export const routes: readonly Route[] = [readRaw, writeRaw, removeRaw, statFile];

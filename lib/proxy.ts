@@ -1,0 +1,130 @@
+import { ApiError } from "./errors.ts";
+import type { Host } from "./host.ts";
+import { peekBody } from "./proxy-body.ts";
+import { addressRewriter, answerHeaders, requestHeaders } from "./proxy-headers.ts";
+
+/** Where proxied requests go, and how it is told when they cannot. */
+export interface ProxyTarget {
+  service: "opencode" | "opencode-router";
+  /** Its path, if any, comes before that of the request (I61). */
+  base: URL;
+  /** Path of the proxy as the caller sees it, for addresses in answers: `/w/<id>/opencode`. */
+  mountPath: string;
+  /** Headers that this server adds, or puts in place of the caller's. */
+  headers: Readonly<Record<string, string>>;
+  unreachable(cause: unknown): ApiError;
+  timedOut(): ApiError;
+}
+
+/** A request on its way to a target. */
+export interface ProxyRequest {
+  method: string;
+  /** As sent, below the proxy; escapes and double slashes kept. */
+  path: string;
+  /** With its `?`, as sent. */
+  search: string;
+  headers: Headers;
+  body: ReadableStream<Uint8Array> | null;
+  /** Aborted when the caller goes away; then the target is let go of as well. */
+  signal: AbortSignal;
+}
+
+/** What the checked parts of an upgrade come to: whom to connect the caller's socket to, and with which headers. */
+export interface Tunnel {
+  /** Absolute `http` or `https` address. */
+  url: string;
+  headers: Readonly<Record<string, string>>;
+  /** The subprotocol to answer with when the target chooses none; null when the caller offered none to us. */
+  protocol: string | null;
+  /** Makes the answer of a target that does not upgrade fit for the caller. */
+  answerHeaders(given: Headers): Headers;
+  unreachable(cause: unknown): ApiError;
+  timedOut(): ApiError;
+  /** Milliseconds that the target may take to answer. */
+  timeoutMs: number;
+}
+
+/** Answers with these have no body, whatever else they say. */
+const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
+
+/** The address of a request at its target. */
+export function targetUrl(base: URL, request: Pick<ProxyRequest, "path" | "search">): string {
+  return base.origin + base.pathname.replace(/\/+$/, "") + (request.path || "/") + request.search;
+}
+
+/** The body of a request, or null when it has none. */
+export async function bodyOf(request: Request): Promise<ReadableStream<Uint8Array> | null> {
+  const { headers, body, method } = request;
+  if (body === null || method === "GET" || method === "HEAD") return null;
+  if (headers.has("transfer-encoding") || Number(headers.get("content-length")) > 0) return body;
+  // Some runtimes give every request a body; only its end tells that there is none.
+  return (await peekBody(body, 0)).body;
+}
+
+/**
+ * Sends a request on and returns the answer as a stream, with the headers that may pass. Nothing is buffered.
+ * The target may take `firstByteMs` until its answer begins; from then on there is no limit (I65).
+ */
+export async function forward(
+  host: Pick<Host, "fetch" | "rawFetch" | "Response">,
+  target: ProxyTarget,
+  request: ProxyRequest,
+  firstByteMs: number,
+): Promise<Response> {
+  const headers = { ...requestHeaders(request.headers), ...target.headers };
+  if (!host.rawFetch) {
+    // The built-in client decodes what comes compressed and frames bodies by itself (I60).
+    headers["accept-encoding"] = "identity";
+    delete headers["content-length"];
+  }
+  const answer = await untilFirstByte(host.rawFetch ?? host.fetch, target, request, headers, firstByteMs);
+  const passed = answerHeaders(answer.headers, addressRewriter(target.base, target.mountPath));
+  if (!host.rawFetch && passed.has("content-encoding")) {
+    passed.delete("content-encoding");
+    passed.delete("content-length");
+  }
+  const empty = request.method === "HEAD" || bodiless.has(answer.status);
+  if (empty) await answer.body?.cancel();
+  return new host.Response(empty ? null : answer.body, { status: answer.status, headers: passed });
+}
+
+async function untilFirstByte(
+  fetch: typeof globalThis.fetch,
+  target: ProxyTarget,
+  request: ProxyRequest,
+  headers: Readonly<Record<string, string>>,
+  firstByteMs: number,
+): Promise<Response> {
+  const { signal, method, body } = request;
+  const controller = new AbortController();
+  const abort = (): void => controller.abort();
+  if (signal.aborted) abort();
+  else signal.addEventListener("abort", abort, { once: true });
+  let late = false;
+  const timer = setTimeout(() => {
+    late = true;
+    abort();
+  }, firstByteMs);
+  try {
+    return await fetch(targetUrl(target.base, request), {
+      method,
+      headers,
+      body,
+      redirect: "manual",
+      signal: controller.signal,
+      // Not every runtime's types know it, every runtime wants it for a streamed body.
+      ...(body === null ? {} : { duplex: "half" }),
+    } as RequestInit);
+  } catch (cause) {
+    if (late) throw target.timedOut();
+    if (signal.aborted) throw callerGone();
+    throw target.unreachable(cause);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** What nobody reads: the caller went away before there was an answer. */
+export function callerGone(): ApiError {
+  return new ApiError("request_withdrawn", "The request was withdrawn before it was answered.");
+}
