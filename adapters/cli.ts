@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import * as nodeModule from "node:module";
 import { homedir } from "node:os";
 import type { ServerConfig } from "../lib/host.ts";
-import type { RunningServer } from "./node.ts";
+import type { RunningServer } from "./local-server.ts";
 
 /** What a command line, an environment and a settings file come to. */
 interface Settings {
@@ -88,7 +88,7 @@ function reportCrashes(server: RunningServer): void {
 
 async function serve({ config, verbose }: Settings): Promise<void> {
   const [{ startServer }, { startLines, verboseLines }] = await Promise.all([
-    import("./node.ts"),
+    import("./runtime.ts"),
     import("../lib/start-lines.ts"),
   ]);
   const server = await startServer({ config });

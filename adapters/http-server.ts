@@ -1,7 +1,12 @@
+import { toApiError } from "../lib/errors.ts";
 import type { Log } from "../lib/host.ts";
+import type { Tunnel } from "../lib/proxy.ts";
 
 /** Answers one request; never throws for what a client did. */
 export type Answer = (request: Request) => Promise<Response>;
+
+/** Answers one request for a WebSocket: with an answer, or with whom to connect its socket to. */
+export type AnswerUpgrade = (request: Request) => Promise<Response | Tunnel>;
 
 /** What a runtime's server is started with. */
 export interface ListenOptions {
@@ -9,6 +14,8 @@ export interface ListenOptions {
   /** 0 picks a free one. */
   port: number;
   answer: Answer;
+  /** Absent: requests for a WebSocket are answered like any other. */
+  answerUpgrade?: AnswerUpgrade;
   log: Log;
 }
 
@@ -43,4 +50,27 @@ export function listenProblem(error: unknown, host: string, port: number): Liste
   const message = error instanceof Error ? error.message : String(error);
   const reason = reasons[code] ?? `Cannot listen on ${host} port ${port}: ${message}.`;
   return new ListenError(reason, { cause: error });
+}
+
+/**
+ * What is wrong with a Host header, or null. Runtimes put header and target together to a URL: neither may hold
+ * what would move the boundary. `memo` remembers the last good one, since a client sends the same again and again.
+ */
+export function hostProblem(host: string, memo: { good: string }): string | null {
+  if (host === memo.good) return null;
+  if (!/^[^\s/?#@\\]+$/.test(host) || !URL.canParse(`http://${host}`)) return "The Host header is no host.";
+  memo.good = host;
+  return null;
+}
+
+/** The body for a client that did not speak HTTP well enough for a handler to see its request. */
+export function refusal(message: string): { code: string; message: string } {
+  return { code: "invalid_request", message };
+}
+
+/** Logs what a handler should never throw, and makes the answer that keeps the details to the log. */
+export function crashReply(error: unknown, log: Log, what = "A request"): { status: 500; body: unknown } {
+  const stack = error instanceof Error ? error.stack : String(error);
+  log("ERROR", `${what} failed`, { "exception.stacktrace": stack });
+  return { status: 500, body: toApiError(error).body() };
 }

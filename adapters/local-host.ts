@@ -11,6 +11,8 @@ import { createDiskStorage } from "./storage/disk.ts";
 export interface LocalRuntime {
   /** Without an idle limit: an engine's event stream may be silent for long. */
   fetch: typeof fetch;
+  /** The same without decoding; see {@link Host}. */
+  rawFetch?: typeof fetch;
   /** The class that this runtime's server sends fastest. */
   Response: typeof Response;
 }
@@ -47,7 +49,7 @@ function storeFiles(): (path: string) => StoreFile {
   const byDir = new Map<string, Storage>();
   return (path) => {
     const dir = dirname(path);
-    const storage = byDir.get(dir) ?? createDiskStorage(dir, secretModes);
+    const storage = byDir.get(dir) ?? createDiskStorage(dir, { ...secretModes, flat: true });
     byDir.set(dir, storage);
     return { storage, path: basename(path) };
   };
@@ -81,6 +83,7 @@ export function createLocalHost(
       resolve: (path) => paths.resolve(dirname(config.configPath), path),
     },
     fetch: runtime.fetch,
+    ...(runtime.rawFetch && { rawFetch: runtime.rawFetch }),
     Response: runtime.Response,
     log: options.log,
   };

@@ -48,6 +48,7 @@ export async function startLocalServer(
     port: config.port,
     log,
     answer: (request) => answer(request),
+    answerUpgrade: async (request) => (await handler).upgrade(request),
   });
   const { host, port } = http;
   const stop = async (graceMs: number): Promise<void> => {

@@ -3,32 +3,29 @@ import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createServerAdapter, Response as FastResponse, sendNodeResponse } from "@whatwg-node/server";
-import { ApiError } from "../lib/errors.ts";
 import type { Log } from "../lib/host.ts";
-import { listenProblem, type Answer, type HttpServer, type ListenOptions } from "./http-server.ts";
-
-/** What a client is told that did not speak HTTP well enough for a handler to see its request. */
-function refusal(message: string): { code: string; message: string } {
-  return { code: "invalid_request", message };
-}
+import {
+  crashReply,
+  hostProblem,
+  listenProblem,
+  refusal,
+  type Answer,
+  type HttpServer,
+  type ListenOptions,
+} from "./http-server.ts";
+import { serveUpgrades } from "./node-websocket.ts";
 
 const absoluteTarget = /^https?:\/\/[^/?#]*/i;
 
-/**
- * Host and target become a URL by being put together: neither may hold what would move the boundary. A target
- * in absolute form, which HTTP/1.1 servers must accept, loses its origin.
- */
-function requestProblem(req: IncomingMessage, hosts: { checked: string }): string | null {
+/** A target in absolute form, which HTTP/1.1 servers must accept, loses its origin. */
+function requestProblem(req: IncomingMessage, hosts: { good: string }): string | null {
   const target = (req.url ?? "/").replace(absoluteTarget, "");
   if (target.startsWith("/")) req.url = target;
   else if (target === "" || target === "*" || target.startsWith("?")) req.url = `/${target.replace("*", "")}`;
   else return "The request target must be a path.";
   const host = req.headers.host ?? "";
   if (host === "") return req.httpVersion === "1.0" ? null : "The Host header is missing.";
-  if (host === hosts.checked) return null;
-  if (!/^[^\s/?#@\\]+$/.test(host) || !URL.canParse(`http://${host}`)) return "The Host header is no host.";
-  hosts.checked = host;
-  return null;
+  return hostProblem(host, hosts);
 }
 
 function sendJson(res: ServerResponse, status: number, body: unknown): void {
@@ -84,7 +81,7 @@ function isPeerGone(error: unknown): boolean {
 
 function createListener(answer: Answer, log: Log, isStopping: () => boolean) {
   const adapter = createServerAdapter(answer);
-  const hosts = { checked: "" };
+  const hosts = { good: "" };
   async function respond(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const problem = requestProblem(req, hosts);
     if (problem !== null) {
@@ -102,15 +99,8 @@ function createListener(answer: Answer, log: Log, isStopping: () => boolean) {
         res.destroy();
         return;
       }
-      const stack = error instanceof Error ? error.stack : String(error);
-      log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
-        "exception.stacktrace": stack,
-      });
-      sendJson(
-        res,
-        500,
-        new ApiError("internal_error", "Something went wrong in the server; its log has the details.").body(),
-      );
+      const { status, body } = crashReply(error, log, `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""}`);
+      sendJson(res, status, body);
     });
   };
 }
@@ -196,6 +186,8 @@ export async function startHttpServer(options: ListenOptions): Promise<HttpServe
     "request",
     createListener(options.answer, options.log, () => connections.stopping),
   );
+  const { answerUpgrade, log } = options;
+  if (answerUpgrade) serveUpgrades(server, { answer: answerUpgrade, send, log });
   server.on("clientError", onClientError);
   const closed = new Promise<void>((resolve) => server.once("close", resolve));
   const address = await listen(server, options.host, options.port);

@@ -3,12 +3,17 @@ import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./loc
 import { startLocalServer, type RunningServer, type StartOptions } from "./local-server.ts";
 import { fetchWithIdleLimit } from "./node-fetch.ts";
 import { NodeResponse, startHttpServer } from "./node-http.ts";
+import { createRawFetch } from "./node-raw-fetch.ts";
 
 export { ListenError } from "./http-server.ts";
 export type { LocalHostOptions } from "./local-host.ts";
 export type { RunningServer, StartOptions } from "./local-server.ts";
 
-const runtime: LocalRuntime = { fetch: fetchWithIdleLimit(0), Response: NodeResponse };
+const runtime: LocalRuntime = {
+  fetch: fetchWithIdleLimit(0),
+  rawFetch: createRawFetch(),
+  Response: NodeResponse,
+};
 
 /** The host of a Node process: storages on the disk, each confined to its directory, and the process's network. */
 export function createNodeHost(config: ServerConfig, options: LocalHostOptions): Host {

@@ -1,4 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 
@@ -46,7 +47,7 @@ export async function startHello() {
 }
 
 /** Starts the server on a free port and tells how many milliseconds it took to the first answer. */
-export async function startServer({ command, home, workspace, token, flags }) {
+export async function startServer({ command, home, workspace, token, flags, env: extra = {} }) {
   const startedAt = performance.now();
   const args = [command, "--workspace", workspace, "--port", "0", "--approval", "auto", ...flags];
   const env = {
@@ -54,11 +55,32 @@ export async function startServer({ command, home, workspace, token, flags }) {
     HOME: home,
     OPENWORK_TOKEN: token,
     OPENWORK_HOST_TOKEN: `host-${token}`,
+    ...extra,
   };
   const child = start(0, args, { env });
   const port = Number(await printed(child, /listening on http:\/\/127\.0\.0\.1:(\d+)/));
   await (await fetch(`http://127.0.0.1:${port}/health`)).text();
   return { port, child, firstAnswerMs: performance.now() - startedAt };
+}
+
+/** How many milliseconds Node takes to start and end, with nothing to do. */
+export async function bareStartMs() {
+  const startedAt = performance.now();
+  const child = start(0, ["-e", "0"]);
+  await new Promise((resolve) => {
+    child.once("close", resolve);
+  });
+  return performance.now() - startedAt;
+}
+
+/** Seconds of CPU that a process has used, or NaN where the system does not say. */
+export function cpuSeconds({ child }) {
+  const path = `/proc/${child.pid}/stat`;
+  if (!existsSync(path)) return Number.NaN;
+  const stat = readFileSync(path, "utf8");
+  // Fields 14 and 15, in hundredths; the second field is a name in parentheses that may hold blanks.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
 /** Ends a process and waits until it is gone. */

@@ -21,8 +21,8 @@ export async function runDeferred(
   return new Promise<Reply>((resolve) => {
     const onApprovalAsked = (id: string): void => {
       context.services.deferred.add(id, context.caller.actor.tokenHash, answer);
-      const base = context.mount ? `/w/${encodeURIComponent(context.mount.id)}` : "";
-      const location = `${base}/requests/${id}`;
+      const mount = context.mount ? `/w/${encodeURIComponent(context.mount.id)}` : "";
+      const location = `${context.outside.base}${mount}/requests/${id}`;
       resolve({
         status: 202,
         headers: { location, "preference-applied": "respond-async" },

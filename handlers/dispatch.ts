@@ -1,7 +1,8 @@
 import type { Caller } from "../lib/auth.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
-import { decodeSegment, targetOf, type Target } from "../lib/paths.ts";
+import { outsideOf, type Mounting, type Outside } from "../lib/outside.ts";
+import { decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Context, HttpReply, LogNote, Reply, Route } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
@@ -37,9 +38,11 @@ export class Dispatcher {
   readonly #table: RouteTable;
   readonly #mounted: RouteTable;
   readonly #cors: CorsHeaders;
+  readonly #mounting: Mounting;
 
-  constructor(services: Services, routes: readonly Route[]) {
+  constructor(services: Services, routes: readonly Route[], mounting: Mounting) {
     this.#services = services;
+    this.#mounting = mounting;
     this.#table = new RouteTable(routes);
     this.#mounted = new RouteTable(
       routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")),
@@ -47,12 +50,11 @@ export class Dispatcher {
     this.#cors = corsFor(services.host.config.corsOrigins);
   }
 
-  /** The answer to a request; never throws. */
-  async handle(request: Request): Promise<Response> {
+  /** The answer to a request for a target below the base path; never throws. */
+  async handle(request: Request, target: Target): Promise<Response> {
     const started = performance.now();
     const { host } = this.#services;
     const common = this.#cors(request.headers.get("origin"));
-    const target = targetOf(request.url);
     const trace: Trace = { auth: "none", note: {}, upgrade: false };
     if (request.method === "OPTIONS") {
       return this.#finish(request, target, started, trace, () =>
@@ -72,15 +74,14 @@ export class Dispatcher {
   }
 
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. Never throws. */
-  async upgrade(request: Request): Promise<Response | Tunnel> {
+  async upgrade(request: Request, target: Target): Promise<Response | Tunnel> {
     const started = performance.now();
     const { host } = this.#services;
-    const target = targetOf(request.url);
     const trace: Trace = { auth: "none", note: {}, upgrade: true };
     const origin = request.headers.get("origin");
     let reply: Reply;
     try {
-      insistOnAllowedOrigin(origin, host.config.corsOrigins, request.headers.get("host"));
+      insistOnAllowedOrigin(origin, host.config.corsOrigins, outsideOf(request, this.#mounting).host);
       reply = await this.#run(request, this.#locate(target), trace);
     } catch (error) {
       reply = this.#errorReply(error, trace);
@@ -157,8 +158,13 @@ export class Dispatcher {
     const query = route.query || route.guard ? queryOf(located.target) : {};
     route.guard?.(caller, query);
     workspaces ??= this.#workspaces(located, params);
+    const mounting = this.#mounting;
     const context: Context = {
       request,
+      target: located.target,
+      get outside(): Outside {
+        return outsideOf(request, mounting);
+      },
       services: this.#services,
       params,
       query: route.query ? validate(route.query, query, "query", "invalid_query") : undefined,
@@ -169,7 +175,10 @@ export class Dispatcher {
         return workspaces.workspace;
       },
       mount: workspaces.mount,
-      signal: request.signal,
+      // Only few handlers wait, and some runtimes make a signal when it is asked for.
+      get signal(): AbortSignal {
+        return request.signal;
+      },
       onApprovalAsked: null,
       upgrade: trace.upgrade,
       note: trace.note,

@@ -24,11 +24,15 @@ export const routes: readonly Route[] = [
       reset: v.optional(v.literal(true)),
       workspaceId: v.string(),
       disabled: v.literal(false),
+      reloadRequired: v.boolean(),
+      reloadRequiredSince: v.nullable(v.number()),
     }),
     summary: "Changes of plugins, skills, MCP servers, configuration, agents and commands since a cursor.",
     handle: async ({ workspace, query, signal }) => {
       const page = await workspace.events.feed.wait(sinceOf(query.since), waitMsOf(query), signal);
-      return { json: { ...page, workspaceId: workspace.id, disabled: false } };
+      const { reloadRequiredSince } = workspace.events;
+      const reload = { reloadRequired: reloadRequiredSince !== null, reloadRequiredSince };
+      return { json: { ...page, workspaceId: workspace.id, disabled: false, ...reload } };
     },
   }),
 ];

@@ -1,4 +1,6 @@
 import type { Host } from "../lib/host.ts";
+import { belowBase, checkBasePath } from "../lib/outside.ts";
+import { targetOf, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Route } from "../lib/route.ts";
 import { closeServices, openServices } from "../lib/services.ts";
@@ -7,6 +9,7 @@ import { routes as artifacts } from "./artifacts.ts";
 import { routes as audit } from "./audit.ts";
 import { routes as deferred } from "./deferred.ts";
 import { Dispatcher } from "./dispatch.ts";
+import { routes as engine } from "./engine.ts";
 import { routes as events } from "./events.ts";
 import { routes as skills } from "./skills.ts";
 import { routes as commands } from "./commands.ts";
@@ -17,6 +20,7 @@ import { routes as mcp } from "./mcp.ts";
 import { routes as plugins } from "./plugins.ts";
 import { routes as portability } from "./portability.ts";
 import { routes as raw } from "./raw.ts";
+import { routes as proxy } from "./proxy.ts";
 import { routes as server } from "./server.ts";
 import { routes as tokens } from "./tokens.ts";
 import { routes as ui } from "./ui.ts";
@@ -30,6 +34,7 @@ export const routes: readonly Route[] = [
   ...approvals,
   ...deferred,
   ...events,
+  ...engine,
   ...config,
   ...mcp,
   ...plugins,
@@ -41,27 +46,61 @@ export const routes: readonly Route[] = [
   ...content,
   ...raw,
   ...audit,
+  ...proxy,
   ...ui,
 ];
 
 /** A server as a pure function, with a way to end it. */
-export interface Handler {
-  (request: Request): Promise<Response>;
+export interface Handler<Elsewhere = never> {
+  (request: Request): Promise<Response | Elsewhere>;
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. */
-  upgrade(request: Request): Promise<Response | Tunnel>;
+  upgrade(request: Request): Promise<Response | Tunnel | Elsewhere>;
   /** Ends long polls and streams at once, withdraws what waits for approval and stops watching. */
   close(): Promise<void>;
 }
 
+/** How a handler sits in somebody else's server. */
+export interface HandlerOptions {
+  /**
+   * The path below which this server answers, such as `/agent`; with it the handler answers null to every other
+   * request. Default: none, and every request is answered.
+   */
+  basePath?: string;
+  /**
+   * Believe the `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix` headers. Only behind a proxy that
+   * sets all three itself: elsewhere any caller could point links to another host. Default: false.
+   */
+  trustProxy?: boolean;
+}
+
 /**
  * Opens the stores of a host and returns its handler. Two handlers in one process share nothing.
- * Throws an `ApiError` `token_store_damaged` when the token store cannot be read: nothing is served then.
+ * Throws an `ApiError` `token_store_damaged` when the token store cannot be read: nothing is served then; and a
+ * TypeError for a base path that is none.
  */
-export async function createHandler(host: Host): Promise<Handler> {
+export function createHandler(
+  host: Host,
+  options: HandlerOptions & { basePath: string },
+): Promise<Handler<null>>;
+export function createHandler(
+  host: Host,
+  options?: HandlerOptions & { basePath?: undefined },
+): Promise<Handler>;
+export async function createHandler(host: Host, options: HandlerOptions = {}): Promise<Handler<null>> {
+  const mounting = {
+    basePath: checkBasePath(options.basePath),
+    trustProxy: options.trustProxy ?? false,
+  };
   const services = await openServices(host);
-  const dispatcher = new Dispatcher(services, routes);
-  return Object.assign((request: Request) => dispatcher.handle(request), {
-    upgrade: (request: Request) => dispatcher.upgrade(request),
-    close: () => closeServices(services),
-  });
+  const dispatcher = new Dispatcher(services, routes, mounting);
+  const locate = (request: Request): Target | null => belowBase(targetOf(request.url), mounting.basePath);
+  function handle(request: Request): Promise<Response | null> {
+    const target = locate(request);
+    return target ? dispatcher.handle(request, target) : Promise.resolve(null);
+  }
+  function upgrade(request: Request): Promise<Response | Tunnel | null> {
+    const target = locate(request);
+    return target ? dispatcher.upgrade(request, target) : Promise.resolve(null);
+  }
+  return Object.assign(handle, { upgrade, close: () => closeServices(services) });
 }

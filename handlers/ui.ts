@@ -1,6 +1,7 @@
 import { ApiError } from "../lib/errors.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
 import { assets } from "../ui/assets.ts";
+import { page } from "../ui/page.ts";
 
 /** Scripts and styles come from this server alone; nothing may frame the page (attack class: UI injection). */
 const pageHeaders = {
@@ -11,11 +12,21 @@ const pageHeaders = {
   "x-content-type-options": "nosniff",
 };
 
+function insistOnUi({ services }: Context<undefined, undefined>): void {
+  if (!services.host.config.ui.enabled) {
+    throw new ApiError("ui_disabled", "The built-in page is switched off (OPENWORK_TOY_UI).");
+  }
+}
+
+function servePage(context: Context<undefined, undefined>): Reply {
+  insistOnUi(context);
+  const headers = { ...pageHeaders, "content-type": "text/html; charset=utf-8" };
+  return { text: page(context.mount ? "../../" : ""), headers };
+}
+
 function serve(name: keyof typeof assets): (context: Context<undefined, undefined>) => Reply {
-  return ({ services }) => {
-    if (!services.host.config.ui.enabled) {
-      throw new ApiError("ui_disabled", "The built-in page is switched off (OPENWORK_TOY_UI).");
-    }
+  return (context) => {
+    insistOnUi(context);
     const { type, text } = assets[name];
     return { text, headers: { ...pageHeaders, "content-type": type } };
   };
@@ -30,7 +41,7 @@ export const routes: readonly Route[] = [
     mounted: true,
     errors: ["ui_disabled"],
     summary: "The built-in page: status and the writes that wait for the host.",
-    handle: serve("page"),
+    handle: servePage,
   }),
   route({
     method: "GET",

@@ -63,7 +63,7 @@ export class CatalogIndex {
   /** The entry at a path. */
   get(path: string): Entry | undefined {
     const at = this.#find(path);
-    return at && this.#entry(at.chunk, at.offset);
+    return at ? this.#entry(at.chunk, at.offset) : undefined;
   }
 
   /** Whether the path is a directory here. The root is one. */

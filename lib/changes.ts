@@ -49,6 +49,27 @@ export interface WriteRequest<T> {
   plan(view: View): Promise<Plan<T>>;
 }
 
+/** One of several changes that a host allows together and that then stand or fall each for itself. */
+export interface ChangeItem<T> {
+  /** Audit target. */
+  target: string;
+  /** What the host is shown; null when there is nothing to show. */
+  shown: Change | null;
+  /** Says what to change, in its turn, when the items before it are done; throws when that cannot be. */
+  plan(): Promise<Change>;
+  /** The result once committed. */
+  done(entry: Entry | null): T;
+  /** The result when the plan or the commit threw. */
+  failed(error: unknown): T;
+}
+
+/** Changes that are asked for as one and made one by one. */
+export interface EachRequest<T> extends Pick<WriteRequest<T>, "action" | "summary" | "paths"> {
+  items: readonly ChangeItem<T>[];
+  /** No item depends on one before it: they are committed together while that works, which is several times quicker. */
+  independent: boolean;
+}
+
 /** What of a request stands in the audit log. */
 type Recorded = Pick<WriteRequest<unknown>, "action" | "summary" | "targets">;
 
@@ -119,6 +140,31 @@ export class Changes {
       await discardStaged(workspace.storage, guarded.changes);
       throw error;
     }
+  }
+
+  /**
+   * As `run`, for changes that are allowed or refused together but then made in order and independently: one
+   * that fails hinders no other. Those that were made are recorded. Returns the results in order.
+   */
+  async runEach<T>(context: Context, request: EachRequest<T>): Promise<T[]> {
+    const { workspace } = context;
+    const { action, summary, items } = request;
+    const approval = await this.permit(context, {
+      action,
+      summary,
+      paths: [...request.paths],
+      targets: items.map((item) => item.target),
+      // The diff costs reading every file: nobody is asked in auto mode.
+      diff: this.#options.mode === "auto" ? "" : await describeChanges(workspace.storage, shownOf(items)),
+    });
+    return this.#lock(workspace)(async () => {
+      const together = request.independent && items.length > 1 ? await commitAll(workspace, items) : null;
+      const outcomes = together ?? (await commitOneByOne(workspace, items));
+      const targets = items.filter((_, index) => outcomes[index]?.made).map((item) => item.target);
+      const recorded = { action, summary, targets };
+      await this.#options.audit.record(workspace.id, records(context, recorded, approval, {}));
+      return outcomes.map((outcome) => outcome.result);
+    });
   }
 
   /**
@@ -222,8 +268,7 @@ export class Changes {
       try {
         // What was read is guarded by the commit where it is written; the rest may have moved while the host thought.
         if (approval && attempt === 0) await insistOnSeen(workspace.storage, guarded);
-        const entries = guarded.changes.length === 0 ? [] : await workspace.storage.commit(guarded.changes);
-        workspace.announce(guarded.changes);
+        const entries = await workspace.commit(guarded.changes);
         await guarded.plan.effect?.();
         await this.#options.audit.record(workspace.id, records(context, request, approval, {}));
         return await guarded.plan.answer(entries);
@@ -234,6 +279,45 @@ export class Changes {
       }
     }
   }
+}
+
+interface Outcome<T> {
+  made: boolean;
+  result: T;
+}
+
+/** Commits all items in one go; null, and nothing done, when one of them does not let it. */
+async function commitAll<T>(
+  workspace: Workspace,
+  items: readonly ChangeItem<T>[],
+): Promise<Outcome<T>[] | null> {
+  try {
+    const entries = await workspace.commit(await Promise.all(items.map((item) => item.plan())));
+    return items.map((item, index) => ({ made: true, result: item.done(entries[index] ?? null) }));
+  } catch {
+    // Whose fault it was shows when each is tried alone.
+    return null;
+  }
+}
+
+async function commitOneByOne<T>(
+  workspace: Workspace,
+  items: readonly ChangeItem<T>[],
+): Promise<Outcome<T>[]> {
+  const outcomes: Outcome<T>[] = [];
+  for (const item of items) {
+    try {
+      const [entry] = await workspace.commit([await item.plan()]);
+      outcomes.push({ made: true, result: item.done(entry ?? null) });
+    } catch (error) {
+      outcomes.push({ made: false, result: item.failed(error) });
+    }
+  }
+  return outcomes;
+}
+
+function shownOf(items: readonly ChangeItem<unknown>[]): Change[] {
+  return items.map((item) => item.shown).filter((change) => change !== null);
 }
 
 function question(context: Context, request: Recorded, paths: string[], diff: string): ApprovalQuestion {

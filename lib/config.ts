@@ -121,6 +121,18 @@ function inboxMaxBytes(sources: Sources): number {
   return 50_000_000;
 }
 
+/** A turn of a conversation may be one answer, and take its time. */
+const defaultEngineTimeoutMs = 1_800_000;
+/** Timers count to here. */
+const longestTimeoutMs = 2 ** 31 - 1;
+
+function engineTimeoutMs(sources: Sources): number {
+  const { value } = readNumber(sources, settings.engineTimeout, defaultEngineTimeoutMs);
+  if (value >= 1) return Math.min(Math.trunc(value), longestTimeoutMs);
+  sources.warn(`OPENWORK_ENGINE_TIMEOUT_MS must be positive, got ${quoted(value)}; ${defaultEngineTimeoutMs} is used.`);
+  return defaultEngineTimeoutMs;
+}
+
 const browsers = {
   "sandbox-headless": { enabled: true, placement: "in-sandbox", mode: "headless" },
   "host-interactive": { enabled: true, placement: "host-machine", mode: "interactive" },
@@ -191,6 +203,10 @@ function plainSettings(
     ui: { enabled: readSwitch(sources, settings.ui, true) },
     sandbox: { enabled: readSwitch(sources, settings.sandbox, backend !== "none"), backend },
     browser: { ...browsers[browser] },
+    engine: {
+      start: readSwitch(sources, settings.engineStart, false),
+      timeoutMs: engineTimeoutMs(sources),
+    },
     routerPort: routerPort(sources),
     protectedPaths: readList(sources, settings.protectedPaths) ?? [...defaultProtectedPaths],
   };

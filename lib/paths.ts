@@ -20,7 +20,7 @@ export function targetOf(url: string): Target {
   if (query < 0 || query > end) query = end;
   let path = url.slice(start, query) || "/";
   if (path.includes(".") || path.includes("%2")) {
-    if (dotSegment.test(path)) path = new URL(path, "http://localhost").pathname;
+    if (dotSegment.test(path)) path = new URL(`http://localhost${path}`).pathname;
   }
   return { path, segments: path.slice(1).split("/"), search: url.slice(query, end) };
 }

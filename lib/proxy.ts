@@ -1,3 +1,4 @@
+import { engineUrl } from "./engine.ts";
 import { ApiError } from "./errors.ts";
 import type { Host } from "./host.ts";
 import { peekBody } from "./proxy-body.ts";
@@ -46,11 +47,6 @@ export interface Tunnel {
 
 /** Answers with these have no body, whatever else they say. */
 const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
-
-/** The address of a request at its target. */
-export function targetUrl(base: URL, request: Pick<ProxyRequest, "path" | "search">): string {
-  return base.origin + base.pathname.replace(/\/+$/, "") + (request.path || "/") + request.search;
-}
 
 /** The body of a request, or null when it has none. */
 export async function bodyOf(request: Request): Promise<ReadableStream<Uint8Array> | null> {
@@ -106,7 +102,7 @@ async function untilFirstByte(
     abort();
   }, firstByteMs);
   try {
-    return await fetch(targetUrl(target.base, request), {
+    return await fetch(engineUrl(target.base, (request.path || "/") + request.search), {
       method,
       headers,
       body,

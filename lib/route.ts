@@ -1,6 +1,8 @@
 import type { GenericSchema, InferOutput } from "valibot";
 import type { Caller } from "./auth.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { Outside } from "./outside.ts";
+import type { Target } from "./paths.ts";
 import type { Tunnel } from "./proxy.ts";
 import type { Scope } from "./scopes.ts";
 import type { Services } from "./services.ts";
@@ -32,6 +34,10 @@ export interface LogNote {
 /** What a handler is given: the request already authenticated, located and validated. */
 export interface Context<Query = unknown, Body = unknown> {
   readonly request: Request;
+  /** Where the request goes, below the base path and with a mount still in front. */
+  readonly target: Target;
+  /** How the caller sees this server; links and locations start with `outside.base`. */
+  readonly outside: Outside;
   readonly services: Services;
   /** Decoded path parameters. */
   readonly params: Readonly<Record<string, string>>;

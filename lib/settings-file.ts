@@ -29,6 +29,8 @@ export interface SettingsFile {
   readOnly?: Maybe<boolean | string | number>;
   logFormat?: Maybe<string>;
   logRequests?: Maybe<boolean | string | number>;
+  /** Read as a switch. */
+  engine?: Maybe<boolean | string | number>;
   opencodeUsername?: Maybe<string>;
   opencodePassword?: Maybe<string>;
   workspaces?: Maybe<WorkspaceEntry[]>;
@@ -68,6 +70,7 @@ const shape = v.object(
     readOnly: toggle,
     logFormat: text,
     logRequests: toggle,
+    engine: toggle,
     opencodeUsername: text,
     opencodePassword: text,
     workspaces: v.nullish(v.array(workspace, "must be a list of objects")),

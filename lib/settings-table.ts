@@ -31,6 +31,8 @@ export type SettingId =
   | "engineDirectory"
   | "engineUser"
   | "enginePassword"
+  | "engineStart"
+  | "engineTimeout"
   | "routerPort"
   | "logFormat"
   | "logRequests"
@@ -176,6 +178,22 @@ export const settings: Readonly<Record<SettingId, Setting>> = {
     about:
       "Password for the engine, for workspaces without one of their own; shown to collaborators, never to viewers.",
     secret: true,
+  },
+  engineStart: {
+    name: "start the engine",
+    flag: { name: "engine" },
+    variable: "OPENWORK_ENGINE",
+    key: "engine",
+    default: "off",
+    about:
+      "Starts and supervises `opencode serve` for workspaces without an engine URL, on a free port with a random password.",
+  },
+  engineTimeout: {
+    name: "engine timeout",
+    variable: "OPENWORK_ENGINE_TIMEOUT_MS",
+    default: "1800000",
+    about:
+      "Milliseconds that the engine may take until an answer through the proxy begins; from then on there is no limit.",
   },
   routerPort: {
     name: "router port",

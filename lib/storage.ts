@@ -18,6 +18,8 @@ export interface Entry {
   mtimeMs: number;
   /** Opaque; `<digits>:<size>`; differs whenever the bytes differ. */
   revision: string;
+  /** Where links led, when that is another path than the one asked for. Told by `stat`, `readFile` and `read`. */
+  real?: string;
 }
 
 /** A byte range, both ends inclusive as in HTTP; `end` may lie beyond the last byte. */
@@ -66,8 +68,12 @@ export interface ReadableStorage {
   readonly location: string;
   /** The entry at a path, or null. Follows links that stay inside; one that leads out is `outside`. */
   stat(path: string): Promise<Entry | null>;
-  /** The direct children of a directory, files and directories only (links and special files left out), by code point of the name; null when there is no such directory. */
-  list(path: string): Promise<Entry[] | null>;
+  /**
+   * The direct children of a directory, files and directories only (links and special files left out), by code
+   * point of the name; null when there is no such directory. `names` asks for no more than these, which a
+   * storage may use to save work; it may also answer all.
+   */
+  list(path: string, options?: { names?: ReadonlySet<string> }): Promise<Entry[] | null>;
   /** Everything below a directory in batches of unstated size and order, links and special files left out. A directory that cannot be read is skipped. A directory that `skip` names is neither reported nor entered. */
   walk(
     path: string,

@@ -39,6 +39,8 @@ export class WorkspaceEvents {
   readonly #feed = new Feed<WorkspaceEvent>(keptEvents);
   readonly #known = new Map<string, string | null>();
   #config: Record<string, string> = {};
+  /** When the first and the last change was noticed that the engine has not seen. */
+  #unseen: { since: number; last: number } | null = null;
   #queue: Promise<void> = Promise.resolve();
 
   constructor(workspaceId: string, storage: ReadableStorage) {
@@ -49,6 +51,22 @@ export class WorkspaceEvents {
   /** The feed that readers follow. */
   get feed(): Feed<WorkspaceEvent> {
     return this.#feed;
+  }
+
+  /** Since when the engine works with an older state than the files have, milliseconds since the epoch; null: it does not. */
+  get reloadRequiredSince(): number | null {
+    return this.#unseen?.since ?? null;
+  }
+
+  /** Resolves when everything noticed so far has been looked at. */
+  settled(): Promise<void> {
+    return this.#queue;
+  }
+
+  /** The engine read everything anew, beginning at that moment: what changed before is no news to it. */
+  reloaded(startedAt: number): void {
+    if (!this.#unseen) return;
+    this.#unseen = this.#unseen.last > startedAt ? { since: startedAt, last: this.#unseen.last } : null;
   }
 
   /** Takes note of what is there, so that only later changes are news. */
@@ -159,13 +177,15 @@ export class WorkspaceEvents {
   }
 
   #publish(reason: EventReason, paths: string[]): void {
+    const timestamp = Date.now();
+    this.#unseen = { since: this.#unseen?.since ?? timestamp, last: timestamp };
     this.#feed.publish((seq) => ({
       id: crypto.randomUUID(),
       seq,
       workspaceId: this.#workspaceId,
       reason,
       paths,
-      timestamp: Date.now(),
+      timestamp,
     }));
   }
 }

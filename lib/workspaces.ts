@@ -1,8 +1,9 @@
+import { Catalog } from "./catalog.ts";
 import { FileCache, type ParsedCache } from "./cache.ts";
 import { ApiError } from "./errors.ts";
 import type { Ancestor, Host, Log, WorkspaceConfig } from "./host.ts";
 import { isInside } from "./paths.ts";
-import type { Change, Storage, Watch, WatchBatch } from "./storage.ts";
+import type { Change, Entry, Storage, Watch, WatchBatch } from "./storage.ts";
 import { WorkspaceEvents } from "./workspace-events.ts";
 
 /** How long until a lost watch is tried again, milliseconds. */
@@ -18,6 +19,8 @@ export class Workspace {
   readonly ancestors: readonly Ancestor[];
   readonly cache: ParsedCache;
   readonly events: WorkspaceEvents;
+  /** The index of all files and the feed of their changes; costs nothing until it is asked for. */
+  readonly catalog: Catalog;
   readonly #files: FileCache;
   readonly #log: Log;
   #watch: Promise<Watch | null> | null = null;
@@ -34,6 +37,7 @@ export class Workspace {
     this.cache = this.#files;
     this.#log = host.log;
     this.events = new WorkspaceEvents(config.id, this.storage);
+    this.catalog = new Catalog({ workspaceId: config.id, storage: this.storage, data: host.data });
   }
 
   /** Starts watching the files, if that has not happened; requests need not wait for it. */
@@ -42,13 +46,22 @@ export class Workspace {
     this.#watch = this.#startWatch();
   }
 
-  /** Tells cache and readers what a commit of ours changed. */
-  announce(changes: readonly Change[]): void {
-    const paths = changes.flatMap((change) =>
-      change.op === "move" ? [change.from, change.to] : [change.path],
-    );
-    this.#files.invalidate(paths);
-    this.events.notice(paths);
+  /** Commits changes to the files; when this returns cache, catalog and readers know of them. */
+  async commit(changes: readonly Change[]): Promise<(Entry | null)[]> {
+    if (changes.length === 0) return [];
+    const release = this.catalog.hold(changes);
+    try {
+      const entries = await this.storage.commit(changes);
+      const paths = changes.flatMap((change) =>
+        change.op === "move" ? [change.from, change.to] : [change.path],
+      );
+      this.#files.invalidate(paths);
+      this.events.notice(paths);
+      await this.catalog.own(changes);
+      return entries;
+    } finally {
+      release();
+    }
   }
 
   /** Stops watching and lets waiting readers go. */
@@ -56,6 +69,7 @@ export class Workspace {
     this.#closed = true;
     clearTimeout(this.#rewatch);
     this.events.close();
+    this.catalog.close();
     const watch = await this.#watch;
     await watch?.close();
   }
@@ -69,6 +83,7 @@ export class Workspace {
       return null;
     }
     this.#files.setLive(true);
+    this.catalog.setLive(true);
     return watch;
   }
 
@@ -76,9 +91,11 @@ export class Workspace {
     if (batch.missed) {
       this.#files.invalidateAll();
       this.events.noticeAll();
+      this.catalog.noticeAll();
     } else {
       this.#files.invalidate(batch.paths);
       this.events.notice(batch.paths);
+      this.catalog.notice(batch.paths);
     }
     if (batch.lost) this.#watchLost();
   }
@@ -86,6 +103,7 @@ export class Workspace {
   /** Without a watch every request looks for itself; the host is told once per loss. */
   #watchLost(): void {
     this.#files.setLive(false);
+    this.catalog.setLive(false);
     this.#log(
       "WARN",
       `Cannot watch ${this.path}: changes made by other programs are found by looking at each request.`,

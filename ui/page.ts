@@ -1,17 +1,20 @@
-/** The built-in page: status of the server and the writes that wait for the host. */
-export const page: string = `<!doctype html>
+/**
+ * The built-in page: status of the server and the writes that wait for the host. `root` is the relative way from
+ * the page to the root of the server: so its links are right below any path and behind any proxy.
+ */
+export const page = (root: string): string => `<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>OpenWork Server</title>
-<link rel="icon" href="/ui/assets/openwork-mark.svg">
-<link rel="stylesheet" href="/ui/assets/toy.css">
-<script type="module" src="/ui/assets/toy.js"></script>
+<link rel="icon" href="${root}ui/assets/openwork-mark.svg">
+<link rel="stylesheet" href="${root}ui/assets/toy.css">
+<script type="module" src="${root}ui/assets/toy.js"></script>
 </head>
 <body>
 <header>
-  <img src="/ui/assets/openwork-mark.svg" alt="" width="28" height="28">
+  <img src="${root}ui/assets/openwork-mark.svg" alt="" width="28" height="28">
   <h1>OpenWork Server</h1>
   <p id="connection" role="status">connecting…</p>
 </header>

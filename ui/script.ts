@@ -1,5 +1,7 @@
 /** Script of the built-in page. Everything that comes from outside is put in as text, never as markup. */
 export const script: string = `const stored = { client: "openwork.token", host: "openwork.hostToken" };
+/** The root of the server, wherever it is mounted: this script lies two below it. */
+const root = new URL("../../", import.meta.url).pathname;
 const byId = (id) => document.getElementById(id);
 const signedIn = () => Object.values(stored).some((key) => localStorage.getItem(key));
 
@@ -29,7 +31,7 @@ function tokenHeaders() {
 }
 
 async function call(path, options = {}) {
-  const response = await fetch(path, {
+  const response = await fetch(root + path, {
     ...options,
     headers: { ...tokenHeaders(), ...(options.body ? { "content-type": "application/json" } : {}) },
   });
@@ -46,7 +48,7 @@ async function rights() {
     if (error.status === 401 || error.status === 403) return null;
     throw error;
   });
-  const [approvals, status] = await Promise.all([may("/approvals?wait=0"), may("/status")]);
+  const [approvals, status] = await Promise.all([may("approvals?wait=0"), may("status")]);
   return { approvals, status };
 }
 
@@ -121,7 +123,7 @@ async function answer(item, id, reply) {
   const buttons = item.querySelectorAll("button");
   for (const button of buttons) button.disabled = true;
   try {
-    await call("/approvals/" + encodeURIComponent(id), { method: "POST", body: JSON.stringify({ reply }) });
+    await call("approvals/" + encodeURIComponent(id), { method: "POST", body: JSON.stringify({ reply }) });
     item.remove();
     count();
   } catch (error) {
@@ -162,7 +164,7 @@ async function follow(first) {
   showApprovals(first.items);
   while (signedIn()) {
     try {
-      const page = await call("/approvals?wait=50&since=" + cursor);
+      const page = await call("approvals?wait=50&since=" + cursor);
       cursor = page.cursor;
       showApprovals(page.items);
       connection("connected");
@@ -176,14 +178,14 @@ async function follow(first) {
 
 /** The contract's page at /ui goes on to the mounted one of the active workspace. */
 async function goToMount(status) {
-  if (location.pathname !== "/ui" || !status?.activeWorkspaceId) return;
-  history.replaceState(null, "", "/w/" + encodeURIComponent(status.activeWorkspaceId) + "/ui");
+  if (location.pathname !== root + "ui" || !status?.activeWorkspaceId) return;
+  history.replaceState(null, "", root + "w/" + encodeURIComponent(status.activeWorkspaceId) + "/ui");
 }
 
 async function start() {
   if (!signedIn()) return showSignIn();
   try {
-    const [{ approvals, status }, health] = await Promise.all([rights(), call("/health")]);
+    const [{ approvals, status }, health] = await Promise.all([rights(), call("health")]);
     if (!approvals && !status) {
       forget();
       return showSignIn("The server knows none of these tokens.");

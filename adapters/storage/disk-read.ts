@@ -19,11 +19,17 @@ const sleep = (ms: number): Promise<void> =>
     setTimeout(resolve, ms);
   });
 
+/** The entry of what was found at a path, which says so when links led elsewhere. */
+function entryAt(path: string, found: { rel: string; stats: Stats }): Entry {
+  const entry = entryOf(path, found.stats);
+  return found.rel === path ? entry : { ...entry, real: found.rel };
+}
+
 /** The entry at a path, links followed. */
 export function statPath(tree: DiskTree, path: string): Entry | null {
   storagePathParts(path);
   const found = tree.look(path);
-  return found && entryOf(path, found.stats);
+  return found && entryAt(path, found);
 }
 
 /** Opens a file when its revision can be trusted to change with the next write. */
@@ -84,8 +90,7 @@ export async function readWhole(
       }
       const bytes = await readAll(tree, file);
       const after = tree.fs.fstatSync(file.fd);
-      if (bytes.length === size && unchanged(file.stats, after))
-        return { entry: entryOf(path, file.stats), bytes };
+      if (bytes.length === size && unchanged(file.stats, after)) return { entry: entryAt(path, file), bytes };
     } catch (error) {
       throw storageError(error, path);
     } finally {
@@ -110,7 +115,7 @@ export async function readStream(
   if (file === null) return null;
   const start = Math.max(0, range?.start ?? 0);
   const end = Math.min(range?.end ?? Infinity, file.stats.size - 1);
-  return { entry: entryOf(path, file.stats), body: streamOf(tree, file, path, start, end + 1) };
+  return { entry: entryAt(path, file), body: streamOf(tree, file, path, start, end + 1) };
 }
 
 function streamOf(

@@ -9,7 +9,7 @@ import type { Dir, DiskTree } from "./disk-tree.ts";
 const sliceMs = 8;
 const batchSize = 1000;
 /** A directory whose own size suggests many thousand names is read by the thread pool. */
-const largeDirectory = 262_144;
+export const largeDirectory = 262_144;
 
 /** Gives others a turn once a slice of time is used up. */
 export class Slices {
@@ -40,8 +40,9 @@ async function scan(
   shown: string,
   slices: Slices,
   take: (entry: Entry, name: string) => void,
+  names?: ReadonlySet<string>,
 ): Promise<void> {
-  for (const name of await namesIn(tree, dir)) {
+  for (const name of names ?? (await namesIn(tree, dir))) {
     if (name.startsWith(".owtmp-") && temporaryName.test(name)) continue;
     const stats = dir.child(name);
     // Null: gone meanwhile, or a name that is not UTF-8 and therefore cannot be told in a path.
@@ -51,8 +52,25 @@ async function scan(
   }
 }
 
-/** The direct children of a directory, sorted; null when there is no such directory. */
-export async function listDirectory(tree: DiskTree, path: string): Promise<Entry[] | null> {
+/** The names that a directory can hold and a path can tell; others are simply not there. */
+function tellable(names: ReadonlySet<string>): Set<string> {
+  return new Set(
+    [...names].filter((name) => {
+      try {
+        return storagePathParts(name).length === 1;
+      } catch {
+        return false;
+      }
+    }),
+  );
+}
+
+/** The direct children of a directory, or those of some names, sorted; null when there is no such directory. */
+export async function listDirectory(
+  tree: DiskTree,
+  path: string,
+  names?: ReadonlySet<string>,
+): Promise<Entry[] | null> {
   storagePathParts(path);
   const found = tree.look(path);
   if (found === null || !found.stats.isDirectory()) return null;
@@ -60,7 +78,7 @@ export async function listDirectory(tree: DiskTree, path: string): Promise<Entry
   let dir: Dir | null = null;
   try {
     dir = tree.openDir(found.rel, true);
-    await scan(tree, dir, path, new Slices(), (entry) => entries.push(entry));
+    await scan(tree, dir, path, new Slices(), (entry) => entries.push(entry), names && tellable(names));
   } catch (error) {
     throw storageError(error, path);
   } finally {

@@ -2,6 +2,7 @@ import { sep } from "node:path";
 import { temporaryName } from "../../lib/storage.ts";
 import type { Watch, WatchBatch } from "../../lib/storage.ts";
 import type { DiskTree } from "./disk-tree.ts";
+import { canWatchDirectories, watchDirectories } from "./disk-watch-directories.ts";
 
 /** The part of the native watcher that is used. */
 interface NativeWatcher {
@@ -34,6 +35,7 @@ export async function watchTree(
   } catch {
     return null;
   }
+  if (canWatchDirectories(tree)) return watchDirectories(tree, listener);
   const watcher = await loadWatcher();
   if (watcher === null) return null;
   const relay = new Relay(real, listener);

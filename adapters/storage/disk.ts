@@ -23,6 +23,11 @@ export interface DiskOptions {
   fileMode?: number;
   /** Mode of new directories, the root included. Default: 0o777 less the umask. */
   dirMode?: number;
+  /**
+   * Only files directly in the root are ever written: a start then looks for abandoned temporaries there alone.
+   * For a root that may be somebody's home directory. Default: false.
+   */
+  flat?: boolean;
   /** Offer `watch` where the platform can. Default: true. */
   watch?: boolean;
   /**
@@ -79,8 +84,8 @@ class Disk implements DiskStorage {
     return statPath(this.#context.tree, path);
   }
 
-  list(path: string): ReturnType<Storage["list"]> {
-    return listDirectory(this.#context.tree, path);
+  list(path: string, options?: Parameters<Storage["list"]>[1]): ReturnType<Storage["list"]> {
+    return listDirectory(this.#context.tree, path, options?.names);
   }
 
   walk(path: string, options?: Parameters<Storage["walk"]>[1]): ReturnType<Storage["walk"]> {
@@ -123,6 +128,11 @@ class Disk implements DiskStorage {
     const { kept, failed } = await recoverJournals(this.#context).catch((error: unknown) => {
       throw storageError(error, "");
     });
+    if (this.#options.flat) {
+      await sweep(this.#context, "", kept, () => false);
+      if (failed) throw failed;
+      return;
+    }
     // What a start waits for is only where most temporaries come to lie.
     await sweep(
       this.#context,

@@ -1,0 +1,91 @@
+import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
+import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
+import { pipeline, Readable } from "node:stream";
+import type { ReadableStream as NodeReadableStream } from "node:stream/web";
+import { Response as FastResponse } from "@whatwg-node/server";
+
+/**
+ * Idle connections are dropped early: a server that closes one at the moment a request goes out on it looks like
+ * a failure of that request.
+ */
+const keptIdleMs = 4000;
+const agentOptions = { keepAlive: true, maxFreeSockets: 64, timeout: keptIdleMs, scheduling: "lifo" } as const;
+
+/** An address taken apart without being normalised: the path goes out as it came in (I61). */
+const address = /^(https?:)\/\/(\[[^\]]*\]|[^/:?#]+)(?::(\d+))?(.*)$/;
+
+interface Agents {
+  readonly http: HttpAgent;
+  readonly https: HttpsAgent;
+}
+
+/**
+ * A `fetch` that passes things on: bytes come as they are, compressed or not, redirects are not followed, silence
+ * is not limited, headers go out as given, and the body of the answer is a Node stream, which the server sends
+ * without touching it. It takes what the proxy gives: an absolute URL, a plain object of headers, a signal.
+ */
+export function createRawFetch(): typeof fetch {
+  const agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) };
+  return async (input, init = {}) => {
+    // Only these may be sent twice, and so only these go on a connection that may just be closing.
+    const repeatable = init.method === "GET" || init.method === "HEAD";
+    try {
+      return await exchange(String(input), init, repeatable ? agents : null);
+    } catch (error) {
+      if (!(error instanceof StaleConnection)) throw error;
+      return exchange(String(input), init, null);
+    }
+  };
+}
+
+/** A kept connection was closed by the other side before the request reached it. */
+class StaleConnection extends Error {}
+
+function exchange(url: string, init: RequestInit, agents: Agents | null): Promise<Response> {
+  return new Promise((resolve, reject) => {
+    const req = open(url, init, agents);
+    req.once("response", (res: IncomingMessage) => resolve(toResponse(res)));
+    // Nobody asked for another protocol, and nobody would read it.
+    req.once("upgrade", (_res, socket) => {
+      socket.destroy();
+      reject(new Error("the target switched protocols unasked"));
+    });
+    req.on("error", (error: NodeJS.ErrnoException) => {
+      reject(req.reusedSocket && error.code === "ECONNRESET" ? new StaleConnection() : error);
+    });
+    const { body } = init;
+    if (body === null || body === undefined) req.end();
+    // What goes wrong here is reported by the request, or by the answer that came first.
+    else pipeline(toReadable(body), req, () => {});
+  });
+}
+
+function open(url: string, init: RequestInit, agents: Agents | null): ClientRequest {
+  const [, protocol = "", host = "", port, path = ""] = address.exec(url) ?? [];
+  const options = {
+    hostname: host.startsWith("[") ? host.slice(1, -1) : host,
+    port,
+    path: path.startsWith("/") ? path : `/${path}`,
+    method: init.method ?? "GET",
+    // The proxy makes them itself, as one plain object.
+    headers: init.headers as Record<string, string>,
+    ...(init.signal ? { signal: init.signal } : {}),
+  };
+  return protocol === "https:"
+    ? httpsRequest({ ...options, agent: agents?.https ?? false })
+    : httpRequest({ ...options, agent: agents?.http ?? false });
+}
+
+/** Bodies of requests to this server are Node streams in web clothes; others are what they seem. */
+function toReadable(body: NonNullable<RequestInit["body"]>): Readable | Uint8Array[] {
+  if (body instanceof Readable) return body;
+  if (body instanceof ReadableStream) return Readable.fromWeb(body as NodeReadableStream);
+  throw new TypeError("only streams are passed on");
+}
+
+function toResponse(res: IncomingMessage): Response {
+  const headers = new Headers();
+  for (let i = 0; i < res.rawHeaders.length; i += 2) headers.append(res.rawHeaders[i] ?? "", res.rawHeaders[i + 1] ?? "");
+  // The class takes Node streams; its type speaks of web streams only.
+  return new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers });
+}

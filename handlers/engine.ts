@@ -1,0 +1,141 @@
+import * as v from "valibot";
+import {
+  askEngine,
+  engineBase,
+  engineRefused,
+  engineTimeout,
+  parsedOrText,
+  type EngineConfig,
+} from "../lib/engine.ts";
+import { lookAtEngine } from "../lib/engine-status.ts";
+import { ApiError } from "../lib/errors.ts";
+import { directoryHeader } from "../lib/proxy-directory.ts";
+import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+
+/** How long a reloaded engine may take until it answers for the workspace again, milliseconds. */
+const readyWithinMs = 30_000;
+/** One try; an engine that has just begun may never answer its first requests. */
+const tryMs = 3000;
+const pauseMs = 100;
+
+async function reload(context: Context): Promise<Reply> {
+  const { workspace, services, caller } = context;
+  const config = workspace.config.opencode;
+  const base = engineBase(config);
+  // What was changed before this request counts as seen by the engine.
+  await workspace.events.settled();
+  const startedAt = Date.now();
+  const started = performance.now();
+  const record = {
+    actor: caller.actor,
+    action: "engine.reload",
+    target: config.baseUrl?.trim() ?? base.href,
+    summary: "Reload the engine",
+  };
+  try {
+    await disposeInstance(context, config);
+  } catch (error) {
+    await services.audit.record(workspace.id, [{ ...record, outcome: "failed" }]);
+    throw error;
+  }
+  workspace.events.reloaded(startedAt);
+  await services.audit.record(workspace.id, [record]);
+  return { json: { ok: true, reloadedAt: Date.now(), tookMs: Math.round(performance.now() - started) } };
+}
+
+async function disposeInstance({ services, signal }: Context, config: EngineConfig): Promise<void> {
+  const { fetch } = services.host;
+  const directory = config.directory?.trim() ?? "";
+  // Form-encoded as the contract has it; the engine decodes the value once more.
+  const query = directory === "" ? "" : `?${new URLSearchParams({ directory: directoryHeader(directory) }).toString()}`;
+  const disposal = { method: "POST", path: `/instance/dispose${query}`, signal, bare: true };
+  const response = await askEngine(fetch, config, disposal);
+  const body = parsedOrText((await response.text()).trim());
+  if (!response.ok) {
+    const { status } = response;
+    throw new ApiError("opencode_reload_failed", `The engine answered ${status} to the reload.`, { status, body });
+  }
+  // An engine says true when it let go of the workspace, and takes it up again with the next request.
+  if (body === true) await untilReady(fetch, config, signal);
+}
+
+async function untilReady(fetch: typeof globalThis.fetch, config: EngineConfig, signal: AbortSignal): Promise<void> {
+  const deadline = performance.now() + readyWithinMs;
+  for (;;) {
+    const request = { method: "GET", path: "/path", signal, patienceMs: tryMs };
+    const response = await askEngine(fetch, config, request).catch(() => null);
+    await response?.body?.cancel();
+    if (response?.ok || signal.aborted) return;
+    if (performance.now() > deadline) throw engineTimeout(engineBase(config));
+    await new Promise((resolve) => {
+      setTimeout(resolve, pauseMs);
+    });
+  }
+}
+
+async function deleteSession({ workspace, services, params, caller, signal }: Context): Promise<Reply> {
+  const id = params["sessionId"] ?? "";
+  if (id.trim() === "") throw new ApiError("invalid_payload", "The id of the session is blank.", { path: "sessionId" });
+  const config = workspace.config.opencode;
+  // Without an engine there is nothing to record.
+  engineBase(config);
+  const path = `/session/${encodeURIComponent(id)}`;
+  const record = { actor: caller.actor, action: "session.delete", target: id, summary: `Delete the session ${id}` };
+  try {
+    const response = await askEngine(services.host.fetch, config, { method: "DELETE", path, signal });
+    if (!response.ok) throw await engineRefused(response, path);
+    await response.body?.cancel();
+  } catch (error) {
+    await services.audit.record(workspace.id, [{ ...record, outcome: "failed" }]);
+    throw error;
+  }
+  await services.audit.record(workspace.id, [record]);
+  return { json: { ok: true } };
+}
+
+const engineErrors = ["opencode_unconfigured", "opencode_url_invalid", "opencode_unreachable", "opencode_timeout"] as const;
+
+/** The engine of a workspace: how it is, reload, and deleting its sessions. */
+export const routes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "/workspace/:id/engine",
+    access: "client",
+    answer: v.object({
+      ok: v.boolean(),
+      reachable: v.boolean(),
+      baseUrl: v.nullable(v.string()),
+      directory: v.nullable(v.string()),
+      version: v.nullable(v.string()),
+      latencyMs: v.nullable(v.number()),
+      problem: v.nullable(v.object({ code: v.string(), message: v.string() })),
+    }),
+    summary: "Whether the engine can be used, and if not, why.",
+    handle: async ({ workspace, services, signal }) => ({
+      json: await lookAtEngine(services.host.fetch, workspace.config.opencode, signal),
+    }),
+  }),
+  route({
+    method: "POST",
+    path: "/workspace/:id/engine/reload",
+    access: "client",
+    scope: "collaborator",
+    writes: true,
+    workspaceFirst: true,
+    answer: v.object({ ok: v.literal(true), reloadedAt: v.number(), tookMs: v.number() }),
+    errors: [...engineErrors, "opencode_reload_failed"],
+    summary: "Has the engine read the workspace's files anew, and waits until it answers again.",
+    handle: reload,
+  }),
+  route({
+    method: "DELETE",
+    path: "/workspace/:id/sessions/:sessionId",
+    access: "client",
+    scope: "collaborator",
+    writes: true,
+    answer: v.object({ ok: v.literal(true) }),
+    errors: [...engineErrors, "opencode_request_failed", "invalid_payload"],
+    summary: "Deletes a session of the engine.",
+    handle: deleteSession,
+  }),
+];

@@ -1,0 +1,232 @@
+import { serverLog } from "../lib/audit.ts";
+import { engineAuthorization, engineBase, engineTimeout, engineUnreachable, engineUrl } from "../lib/engine.ts";
+import { engineCall, insistOnRights, permitCall, recordCall, type EngineCall } from "../lib/engine-access.ts";
+import { ApiError } from "../lib/errors.ts";
+import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
+import { readAll } from "../lib/proxy-body.ts";
+import { directoriesOf, directoryHeader, pinDirectory } from "../lib/proxy-directory.ts";
+import { addressRewriter, answerHeaders, requestHeaders } from "../lib/proxy-headers.ts";
+import { routerTarget } from "../lib/proxy-router.ts";
+import { answerFor } from "../lib/redaction.ts";
+import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import { scopeReaches } from "../lib/scopes.ts";
+import { offeredProtocols } from "../lib/websocket.ts";
+
+/** Answers with secrets that are cleaned for viewers may be this large, bytes. */
+const mostCleaned = 16 * 1024 * 1024;
+
+/** Where a proxied request stands below its prefix. */
+export interface Below {
+  /** Path of the proxy as the caller sees it. */
+  mountPath: string;
+  /** What follows, as sent. */
+  path: string;
+  search: string;
+}
+
+/** Splits the target of a proxied request behind the segment that names the proxy. */
+export function belowPrefix(context: Pick<Context, "target" | "mount" | "outside">): Below {
+  const { path, segments, search } = context.target;
+  const mountPath = `/${segments.slice(0, context.mount ? 3 : 1).join("/")}`;
+  return { mountPath: context.outside.base + mountPath, path: path.slice(mountPath.length), search };
+}
+
+/** The engine proxy (wire contract, 10.14). */
+async function proxyEngine(given: Context): Promise<Reply> {
+  given.note.service = "opencode";
+  const context = withWorkspace(given);
+  const { request, services } = context;
+  const below = belowPrefix(context);
+  const call = engineCall(request.method, below.path, context.upgrade);
+  await insistOnRights(context, call, below.search);
+  const target = engineTarget(context, below);
+  if (context.upgrade) return { tunnel: await engineTunnel(context, call, target, below) };
+  const { approval, body } = await permitCall(context, call, await bodyOf(request));
+  const cleaned = call.secret && !scopeReaches(context.caller.scope, "collaborator");
+  const sent = {
+    method: request.method,
+    path: below.path,
+    search: below.search,
+    headers: request.headers,
+    body,
+    signal: context.signal,
+  };
+  const headers = cleaned ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
+  const { timeoutMs } = services.host.config.engine;
+  const startedAt = Date.now();
+  const response = await forward(services.host, { ...target, headers }, sent, timeoutMs).catch(async (error: unknown) => {
+    const gone = error instanceof ApiError && error.code === "request_withdrawn";
+    await recordCall(context, call, { outcome: gone ? "withdrawn" : "failed", approval });
+    throw error;
+  });
+  const { status } = response;
+  await recordCall(context, call, { status, approval, ...(status >= 400 ? { outcome: "failed" } : {}) });
+  if (status < 400 && isReload(call)) context.workspace.events.reloaded(startedAt);
+  return cleaned && response.body ? cleanedReply(response, response.body) : { response };
+}
+
+/** The same request with the workspace that it is for: the mounted one, else the active one. */
+function withWorkspace(context: Context): Context {
+  const { mount, services } = context;
+  const { active } = services.workspaces;
+  if (mount) return context;
+  if (!active) {
+    throw new ApiError("opencode_unconfigured", "No workspace is configured, and so no engine.");
+  }
+  const workspace = services.workspaces.get(active.id);
+  return Object.create(context, { workspace: { value: workspace } }) as Context;
+}
+
+function engineTarget(context: Context, below: Below): ProxyTarget {
+  const { workspace, services, request } = context;
+  const config = workspace.config.opencode;
+  const base = engineBase(config);
+  context.note.baseUrl = base.origin + base.pathname.replace(/\/$/, "");
+  const choice = {
+    header: request.headers.get("x-opencode-directory"),
+    workspaceHeader: request.headers.get("x-opencode-workspace"),
+    search: below.search,
+  };
+  const allowed = directoriesOf(services.workspaces.list.filter((other) => services.workspaces.has(other)));
+  const directory = pinDirectory(choice, config.directory?.trim() || null, allowed);
+  const authorization = engineAuthorization(config);
+  return {
+    service: "opencode",
+    base,
+    mountPath: below.mountPath,
+    headers: {
+      ...(directory === null ? {} : { "x-opencode-directory": directoryHeader(directory) }),
+      ...(authorization === null ? {} : { authorization }),
+    },
+    unreachable: (cause) => engineUnreachable(base, cause),
+    timedOut: () => engineTimeout(base),
+  };
+}
+
+async function engineTunnel(context: Context, call: EngineCall, target: ProxyTarget, below: Below): Promise<Tunnel> {
+  const { approval } = await permitCall(context, call, null);
+  await recordCall(context, call, { approval });
+  const { headers } = context.request;
+  const { forwarded, own } = offeredProtocols(headers.get("sec-websocket-protocol"));
+  const { "sec-websocket-protocol": _, ...passed } = requestHeaders(headers);
+  const rewrite = addressRewriter(target.base, target.mountPath);
+  return {
+    url: engineUrl(target.base, (below.path || "/") + below.search),
+    headers: {
+      ...passed,
+      ...(forwarded.length === 0 ? {} : { "sec-websocket-protocol": forwarded.join(", ") }),
+      ...target.headers,
+      connection: "Upgrade",
+      upgrade: "websocket",
+    },
+    protocol: own,
+    answerHeaders: (given) => answerHeaders(given, rewrite),
+    unreachable: (cause) => target.unreachable(cause),
+    timedOut: () => target.timedOut(),
+    timeoutMs: context.services.host.config.engine.timeoutMs,
+  };
+}
+
+/** What viewers get of an answer that may hold keys (I04). Anything but JSON has none. */
+async function cleanedReply(response: Response, body: ReadableStream<Uint8Array>): Promise<Reply> {
+  if (!/^application\/json\b/i.test(response.headers.get("content-type") ?? "")) return { response };
+  const bytes = await readAll(body, mostCleaned);
+  if (bytes === null) {
+    throw new ApiError("forbidden", "This answer is too large to be cleaned of secrets for a viewer.", {
+      required: "collaborator",
+      scope: "viewer",
+    });
+  }
+  const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+  const json = value !== null && typeof value === "object" ? answerFor("viewer", value) : value;
+  return { status: response.status, json };
+}
+
+/** A reload by way of the proxy is a reload. */
+function isReload({ method, path }: EngineCall): boolean {
+  return method === "POST" && /^\/(?:instance|global)\/dispose$/i.test(path);
+}
+
+/** The router proxy (wire contract, 10.16). */
+async function proxyRouter(context: Context): Promise<Reply> {
+  const { request, services } = context;
+  context.note.service = "opencode-router";
+  const below = belowPrefix(context);
+  const target = routerTarget(services.host.config.routerPort, below);
+  context.note.baseUrl = target.base.origin;
+  const { method, headers } = request;
+  const acts = method !== "GET" && method !== "HEAD";
+  if (acts && services.host.config.readOnly) {
+    throw new ApiError("read_only", "This server is read-only; through it the router can only be looked at.");
+  }
+  const sent = { method, headers, path: below.path, search: below.search, body: await bodyOf(request), signal: context.signal };
+  const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
+  const status = await sending.then((response) => response.status).catch(() => 0);
+  if (acts) await recordRouterCall(context, `${method} ${below.path || "/"}`, status);
+  return { response: await sending };
+}
+
+/** Recorded for the mounted workspace, else for the server. */
+async function recordRouterCall(context: Context, target: string, status: number): Promise<void> {
+  const record = {
+    actor: context.caller.actor,
+    action: "opencode-router.proxy",
+    target,
+    summary: status === 0 ? `Call the router (${target})` : `Call the router (${target}): it answered ${status}`,
+    ...(status === 0 || status >= 400 ? { outcome: "failed" as const } : {}),
+  };
+  await context.services.audit.record(context.mount?.id ?? serverLog, [record]);
+}
+
+/** Paths of the router that clients may read, and the least scope for it. */
+const routerReads = [
+  ["", "viewer"],
+  ["/health", "viewer"],
+  ["/bindings", "collaborator"],
+  ["/identities/telegram", "collaborator"],
+  ["/identities/slack", "collaborator"],
+] as const;
+
+const engineErrors = ["opencode_unconfigured", "opencode_unreachable", "opencode_timeout", "forbidden"] as const;
+const routerErrors = ["opencodeRouter_unconfigured", "opencodeRouter_unreachable"] as const;
+
+/** Both proxies. What a call of the engine needs is decided by the table of its routes, not here. */
+export const routes: readonly Route[] = [
+  ...["/opencode", "/opencode/*"].map((path) =>
+    route({
+      method: "ALL",
+      path,
+      access: "client",
+      mounted: true,
+      errors: engineErrors,
+      summary: "The engine, with its own API, at the caller's rights.",
+      handle: proxyEngine,
+    }),
+  ),
+  ...routerReads.flatMap(([path, scope]) =>
+    // One slash at the end is ignored.
+    [path, `${path}/`].map((spelling) =>
+      route({
+        method: "GET",
+        path: `/opencode-router${spelling}`,
+        access: "client",
+        scope,
+        mounted: true,
+        errors: routerErrors,
+        summary: "What clients may see of the OpenCode Router.",
+        handle: proxyRouter,
+      }),
+    ),
+  ),
+  ...[...routerReads.flatMap(([path]) => [path, `${path}/`]), "/*"].map((path) =>
+    route({
+      method: "ALL",
+      path: `/opencode-router${path}`,
+      access: "host",
+      mounted: true,
+      errors: routerErrors,
+      summary: "The OpenCode Router, for the host.",
+      handle: proxyRouter,
+    }),
+  ),
+];

@@ -1,0 +1,58 @@
+import type { Storage } from "./storage.ts";
+
+/** How many numbers are reserved at a time. */
+const block = 1_000_000;
+
+/**
+ * Numbers events so that no number is given twice, also not by later lives of the server: a cursor that a
+ * client kept over a restart is then recognised as one, instead of silently matching other events.
+ */
+export class EventNumbers {
+  readonly #data: Storage;
+  readonly #path: string;
+  #reserved = Number.POSITIVE_INFINITY;
+
+  /**
+   * @param data the data directory's storage
+   * @param workspaceId whose events are numbered
+   */
+  constructor(data: Storage, workspaceId: string) {
+    this.#data = data;
+    this.#path = `file-events/${workspaceId}.json`;
+  }
+
+  /** Reserves numbers for this life and answers the one before the first: 0 in the very first life. */
+  async open(): Promise<number> {
+    try {
+      const base = await this.#read();
+      await this.#reserve(base + block);
+      return base;
+    } catch {
+      // Without a place to remember, the clock makes sure that numbers of another life are lower.
+      return Date.now();
+    }
+  }
+
+  /** Says that a number was given, so that there are always more to come. */
+  given(seq: number): void {
+    if (seq <= this.#reserved - block / 2) return;
+    const next = this.#reserved + block;
+    this.#reserved = next;
+    this.#reserve(next).catch(() => undefined);
+  }
+
+  async #read(): Promise<number> {
+    const file = await this.#data.readFile(this.#path, { maxBytes: 1024 });
+    if (!file) return 0;
+    const value: unknown = JSON.parse(new TextDecoder().decode(file.bytes));
+    const reserved = value !== null && typeof value === "object" && "reserved" in value ? value.reserved : undefined;
+    if (typeof reserved !== "number" || !Number.isSafeInteger(reserved) || reserved < 0) throw new Error("no number");
+    return reserved;
+  }
+
+  async #reserve(reserved: number): Promise<void> {
+    const body = new TextEncoder().encode(`${JSON.stringify({ reserved })}\n`);
+    await this.#data.commit([{ op: "write", path: this.#path, body }]);
+    this.#reserved = reserved;
+  }
+}

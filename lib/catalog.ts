@@ -1,0 +1,260 @@
+import { IgnoreRules } from "./catalog-ignore.ts";
+import { CatalogKeeper, type FileChange } from "./catalog-keeper.ts";
+import type { CatalogIndex, Selection } from "./catalog-index.ts";
+import { EventNumbers } from "./catalog-numbers.ts";
+import { Feed, type FeedPage, type Numbered } from "./feed.ts";
+import { Slices } from "./slices.ts";
+import type { Change, Entry, Storage } from "./storage.ts";
+
+/** A numbered change of a file or directory, whoever made it. */
+export interface FileEvent extends Numbered, FileChange {
+  /** When it was noticed, milliseconds since the epoch. */
+  timestamp: number;
+}
+
+/** Which part of the catalog is wanted. */
+export interface CatalogQuery {
+  /** This entry and everything below it; absent: everything. */
+  prefix?: string;
+  /** Only entries whose path comes later in code-point order. */
+  after?: string;
+  /** Directories too. */
+  dirs: boolean;
+  /** Also what the ignore rules leave out. */
+  ignored: boolean;
+  /** Most entries of the page. */
+  limit: number;
+}
+
+/** A page of the catalog. */
+export interface CatalogPage {
+  /** Event number of this moment: what changes later has a higher one. */
+  cursor: number;
+  /** How many entries match, this page and later ones. */
+  total: number;
+  truncated: boolean;
+  items: Entry[];
+}
+
+/** What a catalog needs of its workspace. */
+export interface CatalogOptions {
+  workspaceId: string;
+  storage: Storage;
+  /** The data directory, where event numbers are remembered. */
+  data: Storage;
+}
+
+/** How many events are kept for readers that fall behind. */
+const keptEvents = 50_000;
+/** Without a watch a reader's request looks again at most this often, milliseconds, and while it waits as often. */
+const rescanMs = 500;
+/** Ignore rules are applied for this long at a time, milliseconds. */
+const judgeMs = 8;
+
+/**
+ * The index of a workspace's files and the feed of their changes. Built when first asked for, then kept
+ * current by the watch and by our own commits; without a watch every request looks again (I44, I45).
+ */
+export class Catalog {
+  readonly #options: CatalogOptions;
+  readonly #numbers: EventNumbers;
+  #keeper: CatalogKeeper | null = null;
+  #feed: Feed<FileEvent> | null = null;
+  #ready: Promise<CatalogIndex> | null = null;
+  #live = false;
+  #rescan: Promise<void> | null = null;
+  #rescanned = Number.NEGATIVE_INFINITY;
+  #rescanTook = 0;
+  #closed = false;
+
+  constructor(options: CatalogOptions) {
+    this.#options = options;
+    this.#numbers = new EventNumbers(options.data, options.workspaceId);
+  }
+
+  /** The index, once it is built and, without a watch, looked over again. */
+  async current(): Promise<CatalogIndex> {
+    const index = await (this.#ready ??= this.#build());
+    if (!this.#live) await this.#lookAgain();
+    return index;
+  }
+
+  /** Begins to build the index, if that has not happened; nobody need wait. */
+  prepare(): void {
+    this.#ready ??= this.#build();
+    this.#ready.catch(() => undefined);
+  }
+
+  /** A page of entries in code-point order (I40). */
+  async page(query: CatalogQuery): Promise<CatalogPage> {
+    const index = await this.current();
+    if (!query.ignored) await this.#applyIgnoreRules(index);
+    const selection: Selection = { dirs: query.dirs, ignored: query.ignored };
+    const ranges = rangesOf(index, query);
+    const items: Entry[] = [];
+    let total = 0;
+    for (const [from, to] of ranges) {
+      total += index.countBefore(to, selection) - index.countBefore(from, selection);
+      for (const entry of index.slice(from, to, selection)) {
+        if (items.length >= query.limit) break;
+        items.push(entry);
+      }
+    }
+    return { cursor: this.cursor, total, truncated: total > items.length, items };
+  }
+
+  /** All entries the ignore rules leave over, or simply all; the caller looks through them without a pause. */
+  async entries(options: { ignored: boolean; below?: string }): Promise<Iterable<Entry>> {
+    const index = await this.current();
+    if (!options.ignored) await this.#applyIgnoreRules(index);
+    const { below = "" } = options;
+    const [from, to] = below === "" ? [0, index.size] : [index.rank(`${below}/`), index.rank(`${below}0`)];
+    return index.slice(from, to, { dirs: true, ignored: options.ignored });
+  }
+
+  /** The number of the newest event; 0 before there is an index. */
+  get cursor(): number {
+    return this.#feed?.cursor ?? 0;
+  }
+
+  /** Whether the server has stopped: streams end. */
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** How many readers wait for events. */
+  get waiting(): number {
+    return this.#feed?.waiting ?? 0;
+  }
+
+  /** Events after a number; holds up to `waitMs` while there are none. */
+  async events(since: number, waitMs: number, signal: AbortSignal, limit: number): Promise<FeedPage<FileEvent>> {
+    await this.current();
+    const end = performance.now() + waitMs;
+    for (;;) {
+      const feed = this.#feed;
+      if (!feed) return { items: [], cursor: 0 };
+      const left = end - performance.now();
+      const page = await feed.wait(since, this.#live ? left : Math.min(left, rescanMs), signal, limit);
+      const over = performance.now() >= end || signal.aborted || feed.closed;
+      if (page.items.length > 0 || page.reset || over) return page;
+      if (!this.#live) await this.#lookAgain();
+    }
+  }
+
+  /** Which of these events are about paths that the ignore rules leave over; those of vanished paths stay. */
+  async withoutIgnored(events: readonly FileEvent[]): Promise<FileEvent[]> {
+    const index = await this.current();
+    await this.#applyIgnoreRules(index);
+    return events.filter((event) => index.verdictOf(event.toPath ?? event.path) !== "ignored");
+  }
+
+  /** Says that the watch reported changes at these paths. */
+  notice(paths: readonly string[]): void {
+    this.#keeper?.report(paths);
+  }
+
+  /** Says that anything may have changed. */
+  noticeAll(): void {
+    this.#keeper?.reportAll();
+  }
+
+  /** Says whether every change will be reported from now on. What came before has to be looked for. */
+  setLive(live: boolean): void {
+    if (live && !this.#live) this.noticeAll();
+    this.#live = live;
+  }
+
+  /** Announces a commit of ours before it is made; what is returned says that it ended, whichever way. */
+  hold(changes: readonly Change[]): () => void {
+    return this.#keeper?.hold(changes) ?? (() => undefined);
+  }
+
+  /** Takes in what a commit of ours changed; its events are there when this returns. */
+  async own(changes: readonly Change[]): Promise<void> {
+    await this.#keeper?.own(changes);
+  }
+
+  /** Resolves when all that was reported so far has been looked at. */
+  async settled(): Promise<void> {
+    await this.#ready;
+    await this.#keeper?.settled();
+  }
+
+  /** Lets waiting readers go and stops looking. */
+  close(): void {
+    this.#closed = true;
+    this.#feed?.close();
+    this.#keeper?.close();
+  }
+
+  async #build(): Promise<CatalogIndex> {
+    try {
+      const keeper = new CatalogKeeper(this.#options.storage, (change) => this.#publish(change));
+      // From here on reports are taken down, to be looked at when the walk is through.
+      this.#keeper = keeper;
+      const base = await this.#numbers.open();
+      this.#feed = new Feed<FileEvent>(keptEvents, base);
+      if (this.#closed) this.#feed.close();
+      const started = performance.now();
+      await keeper.build();
+      this.#rescanned = performance.now();
+      this.#rescanTook = this.#rescanned - started;
+      return keeper.index;
+    } catch (error) {
+      this.#ready = null;
+      this.#keeper = null;
+      throw error;
+    }
+  }
+
+  #publish(change: FileChange): void {
+    const event = this.#feed?.publish((seq) => ({ seq, ...change, timestamp: Date.now() }));
+    if (event) this.#numbers.given(event.seq);
+  }
+
+  /** Looks at everything, together with others who want that; a look that is recent enough will do. */
+  #lookAgain(): Promise<void> {
+    this.#rescan ??= this.#lookAtAll().finally(() => {
+      this.#rescan = null;
+    });
+    return this.#rescan;
+  }
+
+  async #lookAtAll(): Promise<void> {
+    const keeper = this.#keeper;
+    // A large tree must not be walked all the time: it is looked at as often as costs half a processor.
+    const pause = Math.max(rescanMs / 2, this.#rescanTook);
+    if (!keeper || this.#closed || performance.now() - this.#rescanned < pause) return;
+    const started = performance.now();
+    keeper.reportAll();
+    await keeper.settled();
+    this.#rescanned = performance.now();
+    this.#rescanTook = this.#rescanned - started;
+  }
+
+  async #applyIgnoreRules(index: CatalogIndex): Promise<void> {
+    const slices = new Slices();
+    while (!index.judged) {
+      const rules = await IgnoreRules.load(this.#options.storage, index.ignoreFiles);
+      while (!index.judge((path, isDir) => rules.verdict(path, isDir), judgeMs)) await slices.breathe();
+    }
+  }
+}
+
+/** The ranks that a query asks for. What lies below a path does not always follow it: `a-b` comes before `a/b`. */
+function rangesOf(index: CatalogIndex, query: CatalogQuery): [number, number][] {
+  const { prefix, after } = query;
+  const self = prefix === undefined ? 0 : index.rank(prefix);
+  const ranges: [number, number][] =
+    prefix === undefined
+      ? [[0, index.size]]
+      : [
+          [self, index.get(prefix) ? self + 1 : self],
+          [index.rank(`${prefix}/`), index.rank(`${prefix}0`)],
+        ];
+  if (after === undefined) return ranges;
+  // The first path that can follow is the path itself and one more character, the lowest there is.
+  const first = index.rank(`${after}\0`);
+  return ranges.map(([from, to]) => [Math.max(from, Math.min(first, to)), to]);
+}
