@@ -11,6 +11,7 @@ import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./loc
 import { startLocalServer, type RunningServer, type StartOptions } from "./local-server.ts";
 
 export { ListenError } from "./http-server.ts";
+export { configure } from "./local-config.ts";
 export type { LocalHostOptions } from "./local-host.ts";
 export type { RunningServer, StartOptions } from "./local-server.ts";
 
@@ -37,7 +38,8 @@ interface BunRuntime {
 
 function bunRuntime(): BunRuntime {
   const bun: unknown = Reflect.get(globalThis, "Bun");
-  if (bun === undefined) throw new Error("This module runs on Bun; the package offers ./node and ./deno too.");
+  if (bun === undefined)
+    throw new Error("This module runs on Bun; the package offers ./node and ./deno too.");
   return bun as BunRuntime;
 }
 
@@ -48,7 +50,7 @@ const patientFetch = ((input: RequestInfo | URL, init?: RequestInit) =>
 const runtime: LocalRuntime = { fetch: patientFetch, Response: globalThis.Response };
 
 /** The host of a Bun process: storages on the disk, each confined to its directory, and the process's network. */
-export function createBunHost(config: ServerConfig, options: LocalHostOptions): Host {
+export function createBunHost(config: ServerConfig, options: LocalHostOptions = {}): Host {
   return createLocalHost(config, runtime, options);
 }
 

@@ -3,6 +3,8 @@ import { randomUUID } from "node:crypto";
 import * as nodeModule from "node:module";
 import { homedir } from "node:os";
 import type { ServerConfig } from "../lib/host.ts";
+import { version } from "../lib/version.ts";
+import type { EngineProcess } from "./engine-process.ts";
 import type { RunningServer } from "./local-server.ts";
 
 /** What a command line, an environment and a settings file come to. */
@@ -27,7 +29,7 @@ async function readSettings(argv: readonly string[]): Promise<Settings | null> {
   const machine = await import("./node-machine.ts");
   const flags = lib.parseFlags(argv);
   const asks = (name: string): boolean => flags.values[name] !== undefined;
-  if (asks("version")) process.stdout.write(`${machine.packageVersion()}\n`);
+  if (asks("version")) process.stdout.write(`${version}\n`);
   else if (asks("help")) process.stdout.write(lib.helpText());
   if (asks("version") || asks("help")) return null;
 
@@ -49,13 +51,14 @@ async function readSettings(argv: readonly string[]): Promise<Settings | null> {
 }
 
 /** The first signal lets running requests finish (I99), a second one does not wait. */
-function stopOnSignal(server: RunningServer): void {
+function stopOnSignal(server: RunningServer, engine: EngineProcess | undefined): void {
   let stopping = false;
   async function stop(): Promise<void> {
     if (stopping) process.exit(130);
     stopping = true;
     try {
       await server.close();
+      await engine?.stop();
       process.exit(0);
     } catch (error) {
       complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
@@ -91,8 +94,10 @@ async function serve({ config, verbose }: Settings): Promise<void> {
     import("./runtime.ts"),
     import("../lib/start-lines.ts"),
   ]);
-  const server = await startServer({ config });
-  stopOnSignal(server);
+  const prepared = config.engine.start ? await (await import("./engine-process.ts")).prepareEngineFor(config) : null;
+  const server = await startServer({ config: prepared?.config ?? config });
+  const engine = prepared?.engine;
+  stopOnSignal(server, engine);
   reportCrashes(server);
   // Whoever reads the log may go away before the server does.
   process.stdout.on("error", () => {});
@@ -100,6 +105,9 @@ async function serve({ config, verbose }: Settings): Promise<void> {
   const lines = [...startLines(config, server), ...(verbose ? verboseLines(config) : [])];
   for (const line of lines) server.log("INFO", line);
   server.flushLog();
+  // Only now: whoever fails to take the address starts no engine.
+  process.on("exit", () => engine?.kill());
+  engine?.start(server.log);
 }
 
 /** Runs the command. Exit status 1, with a sentence on standard error, when the server cannot be started. */

@@ -11,6 +11,7 @@ import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./loc
 import { startLocalServer, type RunningServer, type StartOptions } from "./local-server.ts";
 
 export { ListenError } from "./http-server.ts";
+export { configure } from "./local-config.ts";
 export type { LocalHostOptions } from "./local-host.ts";
 export type { RunningServer, StartOptions } from "./local-server.ts";
 
@@ -29,14 +30,15 @@ interface DenoRuntime {
 
 function denoRuntime(): DenoRuntime {
   const deno: unknown = Reflect.get(globalThis, "Deno");
-  if (deno === undefined) throw new Error("This module runs on Deno; the package offers ./node and ./bun too.");
+  if (deno === undefined)
+    throw new Error("This module runs on Deno; the package offers ./node and ./bun too.");
   return deno as DenoRuntime;
 }
 
 const runtime: LocalRuntime = { fetch: globalThis.fetch, Response: globalThis.Response };
 
 /** The host of a Deno process: storages on the disk, each confined to its directory, and the process's network. */
-export function createDenoHost(config: ServerConfig, options: LocalHostOptions): Host {
+export function createDenoHost(config: ServerConfig, options: LocalHostOptions = {}): Host {
   return createLocalHost(config, runtime, options);
 }
 

@@ -4,7 +4,9 @@ import { basename, dirname, join } from "node:path";
 import type { Ancestor, Host, Log, ServerConfig, StoreFile } from "../lib/host.ts";
 import { pathsFor } from "../lib/settings-paths.ts";
 import type { Storage } from "../lib/storage.ts";
-import { packageVersion } from "./node-machine.ts";
+import { version } from "../lib/version.ts";
+import { createNodeLog } from "./node-log.ts";
+import { candidatesOf, findRipgrep } from "./ripgrep.ts";
 import { createDiskStorage } from "./storage/disk.ts";
 
 /** In what the hosts of Node, Bun and Deno differ. */
@@ -19,7 +21,8 @@ export interface LocalRuntime {
 
 /** What a host needs to know that is no setting. */
 export interface LocalHostOptions {
-  log: Log;
+  /** Default: lines on standard output, in the configured format. */
+  log?: Log;
   /** Default: the version of this package. */
   version?: string;
   /** The user's home, for global skills and engine settings. Default: that of the process. */
@@ -64,9 +67,10 @@ export function createLocalHost(
   const home = options.home ?? homedir();
   const paths = pathsFor(process.cwd(), home);
   const storeFile = storeFiles();
+  const ripgrep = findRipgrep();
   return {
     config,
-    version: options.version ?? packageVersion(),
+    version: options.version ?? version,
     address: options.address ?? (() => ({ host: config.host, port: config.port })),
     storage: (workspace) => createDiskStorage(workspace.path, { readOnly: false }),
     ancestors: (workspace) => ancestorsOf(workspace.path),
@@ -85,6 +89,9 @@ export function createLocalHost(
     fetch: runtime.fetch,
     ...(runtime.rawFetch && { rawFetch: runtime.rawFetch }),
     Response: runtime.Response,
-    log: options.log,
+    log: options.log ?? createNodeLog(config.log, options.version ?? version).log,
+    ...(ripgrep !== null && {
+      grep: (workspace, query, signal) => candidatesOf(ripgrep, workspace.path, query, signal),
+    }),
   };
 }

@@ -1,10 +1,10 @@
 import { createHandler, type Handler } from "../handlers/index.ts";
 import type { Log, ServerConfig } from "../lib/host.ts";
 import { serverUrl } from "../lib/start-lines.ts";
+import { version as ownVersion } from "../lib/version.ts";
 import type { Answer, Listen } from "./http-server.ts";
 import { createLocalHost, type LocalRuntime } from "./local-host.ts";
 import { createNodeLog } from "./node-log.ts";
-import { packageVersion } from "./node-machine.ts";
 
 /** How to start a server; what is absent is taken from the process. */
 export interface StartOptions {
@@ -39,7 +39,7 @@ export async function startLocalServer(
   { config, version, home, write }: StartOptions,
   runtime: LocalRuntime & { listen: Listen },
 ): Promise<RunningServer> {
-  const { log, flush } = createNodeLog(config.log, version ?? packageVersion(), write);
+  const { log, flush } = createNodeLog(config.log, version ?? ownVersion, write);
   let handler: Promise<Handler>;
   let answer: Answer = async (request) => (await handler)(request);
   // The address comes first: a second start on it must fail before it touches any file.

@@ -1,109 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { pipeline } from "node:stream/promises";
-import { createServerAdapter, Response as FastResponse, sendNodeResponse } from "@whatwg-node/server";
-import type { Log } from "../lib/host.ts";
-import {
-  crashReply,
-  hostProblem,
-  listenProblem,
-  refusal,
-  type Answer,
-  type HttpServer,
-  type ListenOptions,
-} from "./http-server.ts";
+import { Response as FastResponse } from "@whatwg-node/server";
+import { listenProblem, refusal, type HttpServer, type ListenOptions } from "./http-server.ts";
+import { createListener, send } from "./node-listener.ts";
 import { serveUpgrades } from "./node-websocket.ts";
-
-const absoluteTarget = /^https?:\/\/[^/?#]*/i;
-
-/** A target in absolute form, which HTTP/1.1 servers must accept, loses its origin. */
-function requestProblem(req: IncomingMessage, hosts: { good: string }): string | null {
-  const target = (req.url ?? "/").replace(absoluteTarget, "");
-  if (target.startsWith("/")) req.url = target;
-  else if (target === "" || target === "*" || target.startsWith("?")) req.url = `/${target.replace("*", "")}`;
-  else return "The request target must be a path.";
-  const host = req.headers.host ?? "";
-  if (host === "") return req.httpVersion === "1.0" ? null : "The Host header is missing.";
-  return hostProblem(host, hosts);
-}
-
-function sendJson(res: ServerResponse, status: number, body: unknown): void {
-  if (res.headersSent) {
-    res.destroy();
-    return;
-  }
-  const text = JSON.stringify(body);
-  res.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
-  res.end(text);
-}
-
-/** Whether the body is there as a whole. Anything unknown counts as a stream, which is never wrong. */
-function isWhole(response: Response): boolean {
-  const kind: unknown = Reflect.get(response, "bodyType");
-  return kind === "String" || kind === "Buffer" || response.body === null;
-}
-
-/** Sends a stream: headers at once, and whichever side breaks, the other one is let go. */
-async function sendStream(
-  response: Response,
-  body: ReadableStream<Uint8Array>,
-  res: ServerResponse,
-): Promise<void> {
-  for (const [name, value] of response.headers) {
-    if (name !== "set-cookie") res.setHeader(name, value);
-  }
-  const cookies = response.headers.getSetCookie();
-  if (cookies.length > 0) res.setHeader("set-cookie", cookies);
-  res.statusCode = response.status;
-  if (response.statusText) res.statusMessage = response.statusText;
-  res.flushHeaders();
-  if (res.req.method === "HEAD") {
-    res.end();
-    await body.cancel();
-    return;
-  }
-  await pipeline(body, res);
-}
-
-async function send(response: Response, res: ServerResponse): Promise<void> {
-  if (res.destroyed || res.writableEnded) return;
-  const { body } = isWhole(response) ? { body: null } : response;
-  if (body === null) await sendNodeResponse(response, res, res.req, true);
-  else await sendStream(response, body, res);
-}
-
-/** The peer went away, or the source of a stream broke: what is left is to end the connection. */
-function isPeerGone(error: unknown): boolean {
-  const code = error instanceof Error ? Reflect.get(error, "code") : undefined;
-  return typeof code === "string" && /^(?:ECONNRESET|EPIPE|ERR_STREAM_|ABORT_ERR|ERR_HTTP_)/.test(code);
-}
-
-function createListener(answer: Answer, log: Log, isStopping: () => boolean) {
-  const adapter = createServerAdapter(answer);
-  const hosts = { good: "" };
-  async function respond(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const problem = requestProblem(req, hosts);
-    if (problem !== null) {
-      res.shouldKeepAlive = false;
-      sendJson(res, 400, refusal(problem));
-      return;
-    }
-    const response = await adapter.handleNodeRequestAndResponse(req, res);
-    if (isStopping()) res.shouldKeepAlive = false;
-    await send(response, res);
-  }
-  return (req: IncomingMessage, res: ServerResponse): void => {
-    respond(req, res).catch((error: unknown) => {
-      if (isPeerGone(error)) {
-        res.destroy();
-        return;
-      }
-      const { status, body } = crashReply(error, log, `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""}`);
-      sendJson(res, status, body);
-    });
-  };
-}
 
 /** Bytes that are no HTTP request, or one that took too long to arrive. */
 function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
@@ -127,6 +28,7 @@ function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
 /** Counts the running requests of every connection, so that a stop knows which ones are idle. */
 class Connections {
   readonly #busy = new Map<Socket, number>();
+  readonly #answers = new Set<ServerResponse>();
   #stopping = false;
 
   get stopping(): boolean {
@@ -140,7 +42,9 @@ class Connections {
     });
     server.on("request", ({ socket }: IncomingMessage, res: ServerResponse) => {
       this.#busy.set(socket, (this.#busy.get(socket) ?? 0) + 1);
+      this.#answers.add(res);
       res.once("close", () => {
+        this.#answers.delete(res);
         const left = (this.#busy.get(socket) ?? 1) - 1;
         if (this.#busy.has(socket)) this.#busy.set(socket, left);
         if (this.#stopping && left === 0) socket.destroySoon();
@@ -148,9 +52,15 @@ class Connections {
     });
   }
 
-  /** A connection without a request is closed although it may be about to send one: it has been promised nothing. */
+  /**
+   * A connection without a request is closed although it may be about to send one: it has been promised nothing.
+   * Event streams never end by themselves, so they end now.
+   */
   stop(): void {
     this.#stopping = true;
+    for (const res of this.#answers) {
+      if (String(res.getHeader("content-type")).startsWith("text/event-stream")) res.end();
+    }
     for (const [socket, requests] of this.#busy) if (requests === 0) socket.destroySoon();
   }
 }

@@ -1,6 +1,4 @@
-import { existsSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { readFileSync, realpathSync, statSync } from "node:fs";
 import { ConfigError } from "../lib/config.ts";
 
 /** The directory that a path really is, links resolved; null when there is none. */
@@ -30,15 +28,5 @@ export function readSettingsFile(path: string): string | null {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new ConfigError(`${path} is not UTF-8 text.`, { cause });
-  }
-}
-
-/** The version of this package: that of the nearest package.json above this file, built or not. */
-export function packageVersion(): string {
-  for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
-    const file = join(dir, "package.json");
-    if (existsSync(file))
-      return String((JSON.parse(readFileSync(file, "utf8")) as { version: unknown }).version);
-    if (dir === dirname(dir)) return "0.0.0";
   }
 }

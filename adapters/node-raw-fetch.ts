@@ -1,4 +1,9 @@
-import { Agent as HttpAgent, request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
+import {
+  Agent as HttpAgent,
+  request as httpRequest,
+  type ClientRequest,
+  type IncomingMessage,
+} from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { pipeline, Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
@@ -9,7 +14,12 @@ import { Response as FastResponse } from "@whatwg-node/server";
  * a failure of that request.
  */
 const keptIdleMs = 4000;
-const agentOptions = { keepAlive: true, maxFreeSockets: 64, timeout: keptIdleMs, scheduling: "lifo" } as const;
+const agentOptions = {
+  keepAlive: true,
+  maxFreeSockets: 64,
+  timeout: keptIdleMs,
+  scheduling: "lifo",
+} as const;
 
 /** An address taken apart without being normalised: the path goes out as it came in (I61). */
 const address = /^(https?:)\/\/(\[[^\]]*\]|[^/:?#]+)(?::(\d+))?(.*)$/;
@@ -84,8 +94,7 @@ function toReadable(body: NonNullable<RequestInit["body"]>): Readable | Uint8Arr
 }
 
 function toResponse(res: IncomingMessage): Response {
-  const headers = new Headers();
-  for (let i = 0; i < res.rawHeaders.length; i += 2) headers.append(res.rawHeaders[i] ?? "", res.rawHeaders[i + 1] ?? "");
-  // The class takes Node streams; its type speaks of web streams only.
+  // The class takes Node's streams and headers; its type speaks of the web's only.
+  const headers = res.headers as Record<string, string>;
   return new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers });
 }

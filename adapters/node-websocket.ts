@@ -45,7 +45,10 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
 }
 
 function singleHeaders({ headers }: IncomingMessage): [string, string][] {
-  return Object.entries(headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(", ") : (value ?? "")]);
+  return Object.entries(headers).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? value.join(", ") : (value ?? ""),
+  ]);
 }
 
 /**
@@ -56,20 +59,27 @@ function replayAsPlain(server: Server, req: IncomingMessage, socket: Socket, hea
   const lines = [`${req.method ?? "GET"} ${req.url ?? "/"} HTTP/${req.httpVersion}`];
   for (let i = 0; i < req.rawHeaders.length; i += 2) {
     const name = req.rawHeaders[i] ?? "";
-    if (!/^(?:upgrade|connection|http2-settings)$/i.test(name)) lines.push(`${name}: ${req.rawHeaders[i + 1] ?? ""}`);
+    if (!/^(?:upgrade|connection|http2-settings)$/i.test(name))
+      lines.push(`${name}: ${req.rawHeaders[i + 1] ?? ""}`);
   }
   socket.removeAllListeners("error");
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
   server.emit("connection", socket);
 }
 
-async function serveWebSocket(req: IncomingMessage, socket: Socket, head: Buffer, options: UpgradeOptions): Promise<void> {
+async function serveWebSocket(
+  req: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  options: UpgradeOptions,
+): Promise<void> {
   const caller = holdCaller(socket, head);
   const url = `http://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
   const request = new Request(url, { headers: singleHeaders(req), signal: caller.gone });
   const answer = await options.answer(rawUrl(request, url));
   if (caller.gone.aborted) return;
-  if (answer instanceof FastResponse || answer instanceof Response) await sendAnswer(req, socket, answer, options);
+  if (answer instanceof FastResponse || answer instanceof Response)
+    await sendAnswer(req, socket, answer, options);
   else await openTunnel(req, socket, answer, caller, options);
 }
 
@@ -109,7 +119,12 @@ function holdCaller(socket: Socket, head: Buffer): HeldCaller {
   };
 }
 
-async function sendAnswer(req: IncomingMessage, socket: Socket, answer: Response, options: UpgradeOptions): Promise<void> {
+async function sendAnswer(
+  req: IncomingMessage,
+  socket: Socket,
+  answer: Response,
+  options: UpgradeOptions,
+): Promise<void> {
   const res = new ServerResponse(req);
   res.shouldKeepAlive = false;
   res.assignSocket(socket);
@@ -138,8 +153,14 @@ async function openTunnel(
   }
   const { res, head } = upstream;
   if (res.statusCode !== 101) {
-    const headers = tunnel.answerHeaders(headersOf(res));
-    await sendAnswer(req, socket, new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers }), options);
+    const headers = headersOf(res);
+    tunnel.cleanAnswerHeaders(headers);
+    await sendAnswer(
+      req,
+      socket,
+      new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers }),
+      options,
+    );
     return;
   }
   const target = res.socket;
@@ -185,12 +206,14 @@ function askForUpgrade(tunnel: Tunnel, gone: AbortSignal): Promise<{ res: Incomi
 
 function headersOf(res: IncomingMessage): Headers {
   const headers = new Headers();
-  for (let i = 0; i < res.rawHeaders.length; i += 2) headers.append(res.rawHeaders[i] ?? "", res.rawHeaders[i + 1] ?? "");
+  for (let i = 0; i < res.rawHeaders.length; i += 2)
+    headers.append(res.rawHeaders[i] ?? "", res.rawHeaders[i + 1] ?? "");
   return headers;
 }
 
 function switchingHead(res: IncomingMessage, tunnel: Tunnel): string {
-  const headers = tunnel.answerHeaders(headersOf(res));
+  const headers = headersOf(res);
+  tunnel.cleanAnswerHeaders(headers);
   // A browser fails a connection for which none of its subprotocols was chosen.
   if (tunnel.protocol !== null && !headers.has("sec-websocket-protocol")) {
     headers.set("sec-websocket-protocol", tunnel.protocol);

@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { download } from "../lib/download.ts";
 import { ApiError } from "../lib/errors.ts";
 import { findInExchange, listExchange, notInExchange, outbox } from "../lib/exchange.ts";
-import { insistOnOpenPath } from "../lib/protected-paths.ts";
+import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { route, type Route } from "../lib/route.ts";
 
 const path = "/workspace/:id/artifacts";
@@ -42,8 +42,10 @@ const downloadArtifact = route({
     }
     const { storage } = context.workspace;
     const file = await findInExchange(storage, outbox, context.params["artifactId"] ?? "");
-    insistOnOpenPath(context, file.slice(outbox.base.length + 1));
-    return download(context.request, storage, file, () => notInExchange(outbox));
+    return download(context.request, storage, file, {
+      missing: () => notInExchange(outbox),
+      check: (entry) => insistOnOpenFile(context, entry),
+    });
   },
 });
 

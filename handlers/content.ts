@@ -2,7 +2,7 @@ import * as v from "valibot";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { ApiError } from "../lib/errors.ts";
 import { absolutePath } from "../lib/paths.ts";
-import { insistOnOpenPath } from "../lib/protected-paths.ts";
+import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Entry } from "../lib/storage.ts";
 
@@ -31,11 +31,13 @@ const readContent = route({
   async handle(context) {
     const { storage } = context.workspace;
     const file = await resolveMarkdown(context, context.query.path);
-    insistOnOpenPath(context, file);
-    if ((await storage.stat(file))?.kind !== "file") throw fileNotFound(file);
+    const before = await storage.stat(file);
+    if (before?.kind !== "file") throw fileNotFound(file);
+    insistOnOpenFile(context, before);
     const found = await storage.readFile(file, { maxBytes });
     if (!found) throw fileNotFound(file);
     const { entry, bytes } = found;
+    insistOnOpenFile(context, entry);
     const content = decode(file, bytes);
     return {
       json: { path: file, content, bytes: entry.size, updatedAt: entry.mtimeMs, revision: entry.revision },

@@ -158,6 +158,10 @@ export class Dispatcher {
     const query = route.query || route.guard ? queryOf(located.target) : {};
     route.guard?.(caller, query);
     workspaces ??= this.#workspaces(located, params);
+    if (route.locate) {
+      const place = { services: this.#services, params, caller, mount: workspaces.mount };
+      workspaces = { ...workspaces, workspace: route.locate(place) };
+    }
     const mounting = this.#mounting;
     const context: Context = {
       request,

@@ -12,10 +12,11 @@ import { download } from "../lib/download.ts";
 import { readForm } from "../lib/multipart.ts";
 import { lookBeforeWrite } from "../lib/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
-import { insistOnOpenPath } from "../lib/protected-paths.ts";
+import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { requestBody } from "../lib/request-body.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Staged, Storage } from "../lib/storage.ts";
+import { stageUpload } from "../lib/upload.ts";
 
 const path = "/workspace/:id/inbox";
 
@@ -61,8 +62,10 @@ const downloadInboxItem = route({
     insistOnInbox(context);
     const { storage } = context.workspace;
     const file = await findInExchange(storage, inbox, context.params["inboxId"] ?? "");
-    insistOnOpenPath(context, file.slice(inbox.base.length + 1));
-    return download(context.request, storage, file, () => notInExchange(inbox));
+    return download(context.request, storage, file, {
+      missing: () => notInExchange(inbox),
+      check: (entry) => insistOnOpenFile(context, entry),
+    });
   },
 });
 
@@ -128,7 +131,7 @@ async function receive(context: Context, fromQuery: string): Promise<Upload> {
       } else if (part.name === "file" && part.filename.trim() !== "" && staged === null) {
         ({ filename } = part);
         const place = await stagingPlace(storage, wanted, filename);
-        staged = await storage.stage(place, part.body, { maxBytes, signal: context.signal });
+        staged = await stageUpload(context, place, part.body, maxBytes);
       }
     }
     if (!staged) throw new ApiError("file_required", 'The form needs a part "file" with a filename.');

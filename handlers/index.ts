@@ -8,7 +8,12 @@ import { routes as approvals } from "./approvals.ts";
 import { routes as artifacts } from "./artifacts.ts";
 import { routes as audit } from "./audit.ts";
 import { routes as deferred } from "./deferred.ts";
+import { routes as catalog } from "./catalog.ts";
 import { Dispatcher } from "./dispatch.ts";
+import { routes as fileBatches } from "./file-batches.ts";
+import { routes as fileEvents } from "./file-events.ts";
+import { routes as fileOps } from "./file-ops.ts";
+import { routes as fileSessions } from "./file-sessions.ts";
 import { routes as engine } from "./engine.ts";
 import { routes as events } from "./events.ts";
 import { routes as skills } from "./skills.ts";
@@ -21,6 +26,7 @@ import { routes as plugins } from "./plugins.ts";
 import { routes as portability } from "./portability.ts";
 import { routes as raw } from "./raw.ts";
 import { routes as proxy } from "./proxy.ts";
+import { routes as search } from "./search.ts";
 import { routes as server } from "./server.ts";
 import { routes as tokens } from "./tokens.ts";
 import { routes as ui } from "./ui.ts";
@@ -45,6 +51,12 @@ export const routes: readonly Route[] = [
   ...artifacts,
   ...content,
   ...raw,
+  ...search,
+  ...fileSessions,
+  ...catalog,
+  ...fileBatches,
+  ...fileOps,
+  ...fileEvents,
   ...audit,
   ...proxy,
   ...ui,

@@ -5,7 +5,7 @@ import { ApiError } from "../lib/errors.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
 import { readAll } from "../lib/proxy-body.ts";
 import { directoriesOf, directoryHeader, pinDirectory } from "../lib/proxy-directory.ts";
-import { addressRewriter, answerHeaders, requestHeaders } from "../lib/proxy-headers.ts";
+import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy-headers.ts";
 import { routerTarget } from "../lib/proxy-router.ts";
 import { answerFor } from "../lib/redaction.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
@@ -120,7 +120,7 @@ async function engineTunnel(context: Context, call: EngineCall, target: ProxyTar
       upgrade: "websocket",
     },
     protocol: own,
-    answerHeaders: (given) => answerHeaders(given, rewrite),
+    cleanAnswerHeaders: (given) => cleanAnswerHeaders(given, rewrite),
     unreachable: (cause) => target.unreachable(cause),
     timedOut: () => target.timedOut(),
     timeoutMs: context.services.host.config.engine.timeoutMs,

@@ -7,10 +7,11 @@ import { checkWriteConditions, etagOf } from "../lib/http-conditions.ts";
 import { mediaTypeOf } from "../lib/media-type.ts";
 import { lookBeforeWrite } from "../lib/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
-import { insistOnOpenPath } from "../lib/protected-paths.ts";
+import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { requestBody } from "../lib/request-body.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
-import type { Entry, Staged } from "../lib/storage.ts";
+import type { Entry, ReadableStorage, Staged } from "../lib/storage.ts";
+import { stageUpload } from "../lib/upload.ts";
 
 const path = "/workspace/:id/files/raw";
 const query = v.object({ path: v.optional(v.string(), "") });
@@ -25,8 +26,10 @@ const readRaw = route({
   async handle(context) {
     const { storage } = context.workspace;
     const file = await resolveClientPath(storage, context.query.path);
-    insistOnOpenPath(context, file);
-    return download(context.request, storage, file, () => notFound(file));
+    return download(context.request, storage, file, {
+      missing: () => notFound(file),
+      check: (entry) => insistOnOpenFile(context, entry),
+    });
   },
 });
 
@@ -77,7 +80,7 @@ const writeRaw = route({
   }),
   errors: ["invalid_path", "invalid_payload", "file_too_large", "precondition_failed", "conflict"],
   async handle(context) {
-    const { request, workspace, signal, services } = context;
+    const { request, workspace, services } = context;
     const { storage } = workspace;
     if (request.headers.has("content-range")) {
       throw new ApiError(
@@ -91,7 +94,7 @@ const writeRaw = route({
     insistOnConditions(request, file, await storage.stat(file));
     const { maxBytes } = services.host.config.inbox;
     const body = requestBody(request, maxBytes, (size) => tooLarge(maxBytes, size));
-    const staged = await storage.stage(file, body, { maxBytes, signal });
+    const staged = await stageUpload(context, file, body, maxBytes);
     try {
       return await keep(context, file, staged);
     } catch (error) {
@@ -152,12 +155,15 @@ const removeRaw = route({
       targets: [absolute],
       onConflict: "refuse",
       async plan(view) {
+        const { storage } = workspace;
+        const looked = await storage.stat(file);
+        if (!looked) throw notFound(file);
         // A link is removed itself, so the revision of what it points to must not be insisted on.
-        const plain = await isListed(view, file);
-        const entry = await (plain ? view : workspace.storage).stat(file);
+        const link = await isLink(storage, file, looked);
+        const entry = link ? looked : await view.stat(file);
         if (!entry) throw notFound(file);
         insistOnConditions(context.request, file, entry);
-        if (entry.kind === "dir" && plain && !recursive) {
+        if (entry.kind === "dir" && !link && !recursive) {
           throw new ApiError(
             "invalid_path",
             `${file} is a directory; add recursive=true to remove it with all below it.`,
@@ -173,10 +179,13 @@ const removeRaw = route({
   },
 });
 
-/** Whether a path is in the list of its directory: a link is not. */
-async function isListed(view: Pick<Context["workspace"]["storage"], "list">, file: string): Promise<boolean> {
-  const entries = await view.list(file.slice(0, Math.max(0, file.lastIndexOf("/"))));
-  return entries?.some((entry) => entry.path === file) ?? false;
+/** Whether the last name of a path is a link: lists leave those out. */
+async function isLink(storage: ReadableStorage, file: string, entry: Entry): Promise<boolean> {
+  if (entry.real === undefined) return false;
+  const slash = file.lastIndexOf("/");
+  const names = new Set([file.slice(slash + 1)]);
+  const entries = await storage.list(file.slice(0, Math.max(0, slash)), { names });
+  return !entries?.some((listed) => listed.path === file);
 }
 
 function insistOnConditions(request: Request, file: string, entry: Entry | null): void {

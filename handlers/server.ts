@@ -148,5 +148,9 @@ function filesProvider(config: ServerConfig, write: boolean): Record<string, unk
     inboxPath: ".opencode/openwork/inbox/",
     outboxPath: ".opencode/openwork/outbox/",
     maxBytes: config.inbox.maxBytes,
+    raw: true,
+    stat: true,
+    search: true,
+    events: true,
   };
 }

@@ -55,6 +55,8 @@ interface Pending {
 
 /** How many answered approvals are remembered, to tell a second reply what was decided. */
 const rememberedAnswers = 1000;
+/** Timers count to here, milliseconds; one set beyond it would ring at once. */
+const longestTimeoutMs = 2 ** 31 - 1;
 
 /** Approvals as a long-poll store, in memory: ask, list, wait, answer. */
 export class ApprovalStore {
@@ -62,14 +64,17 @@ export class ApprovalStore {
   readonly #pending = new Map<string, Pending>();
   readonly #answered = new Map<string, { decision: Decision; answeredAt: number; by: string }>();
   readonly #waiting = new Set<() => void>();
-  #cursor = 0;
+  /** Begins at the clock: a cursor that a reader kept from an earlier life of the server is then never ours. */
+  #cursor: number = Date.now();
 
   constructor(limits: ApprovalLimits) {
-    this.#limits = limits;
+    const timeoutMs = Math.min(Math.max(0, limits.timeoutMs), longestTimeoutMs);
+    this.#limits = { ...limits, timeoutMs };
   }
 
   /** Asks the host and waits for the verdict. A caller that goes away withdraws its request. Over a cap: 429. */
   ask(question: ApprovalQuestion, signal: AbortSignal, onAsked?: (id: string) => void): Promise<Verdict> {
+    if (this.#closed) throw new ApiError("shutting_down", "The server is stopping; nothing was changed.");
     this.#refuseOverCap(question.actor.tokenHash);
     const id = crypto.randomUUID();
     const createdAt = Date.now();
@@ -88,7 +93,7 @@ export class ApprovalStore {
         resolve(by ? { id, decision, by } : { id, decision });
       };
       const withdraw = (): void => settle("withdrawn");
-      const timer = setTimeout(() => settle("timeout"), Math.max(0, this.#limits.timeoutMs));
+      const timer = setTimeout(() => settle("timeout"), this.#limits.timeoutMs);
       this.#pending.set(id, { request, settle });
       this.#changed();
       if (signal.aborted) withdraw();
@@ -119,7 +124,7 @@ export class ApprovalStore {
     const deadline = performance.now() + waitMs;
     for (;;) {
       const page = this.list(workspaceId);
-      // A cursor ahead of ours is from an earlier life of the server: that reader has news too.
+      // Another cursor than ours, also one from an earlier life of the server, means news.
       const news = since === null ? page.items.length > 0 : page.cursor !== since;
       const left = deadline - performance.now();
       if (news || left <= 0 || signal.aborted || this.#closed) return page;

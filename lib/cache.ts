@@ -1,4 +1,4 @@
-import type { ReadableStorage } from "./storage.ts";
+import type { Entry, ReadableStorage } from "./storage.ts";
 
 type Files = Pick<ReadableStorage, "stat" | "list" | "readFile">;
 
@@ -28,16 +28,25 @@ interface CacheEntry {
   others: Dependency[];
   /** When the dependencies were last known to be right, by the host's monotonic clock. */
   checkedAt: number;
+  /** How long that check took, milliseconds. */
+  checkMs: number;
+  /** A check that is under way; requests that come meanwhile share it. */
+  checking: Promise<boolean> | null;
   stale: boolean;
   loading: boolean;
 }
 
-/** How long a file outside the workspace, which no watch covers, is trusted. Below the 300 ms that users are promised. */
-const trustOthersMs = 200;
+/**
+ * While a watch is live a value is trusted for this many times as long as its check takes, and a millisecond at
+ * least: a tenth of the time at most goes to checks, and what another program wrote shows all but at once.
+ */
+const trustFactor = 10;
+const leastTrustMs = 1;
 
 /**
- * The cache of one workspace. While a watch is live its reports (and our own commits) say what is stale;
- * without one every request checks the revisions of all that a value was read from.
+ * The cache of one workspace. Our own commits and the reports of a live watch say at once what is stale. Besides,
+ * the revisions of all that a value was read from are checked: rarely under load while a watch is live, and by
+ * every request without one.
  */
 export class FileCache implements ParsedCache {
   readonly #storage: ReadableStorage;
@@ -76,7 +85,8 @@ export class FileCache implements ParsedCache {
   async get<T>(key: string, load: (view: CacheView) => Promise<T>): Promise<T> {
     const entry = this.#entries.get(key);
     // One key always has one loader, hence one type.
-    if (entry && !entry.stale && (await this.#fresh(entry))) return entry.value as Promise<T>;
+    const fresh = entry && !entry.stale && this.#fresh(entry);
+    if (fresh === true || (fresh && (await fresh))) return entry?.value as Promise<T>;
     return this.#load(key, load);
   }
 
@@ -93,6 +103,8 @@ export class FileCache implements ParsedCache {
       own,
       others,
       checkedAt: performance.now(),
+      checkMs: 0,
+      checking: null,
       stale: false,
       loading: true,
     };
@@ -108,22 +120,38 @@ export class FileCache implements ParsedCache {
     return value;
   }
 
-  async #fresh(entry: CacheEntry): Promise<boolean> {
-    if (entry.loading) return true;
-    const now = performance.now();
-    const checkOthers = entry.others.length > 0 && now - entry.checkedAt > trustOthersMs;
-    if (this.#live && !checkOthers) return true;
-    const checks = this.#live ? entry.others : [...entry.own, ...entry.others];
-    for (const { storage, path, revision } of checks) {
-      const current = await storage.stat(path).catch(() => null);
-      if ((current?.revision ?? null) !== revision) {
-        entry.stale = true;
-        return false;
-      }
-    }
-    entry.checkedAt = now;
-    return !entry.stale;
+  #fresh(entry: CacheEntry): boolean | Promise<boolean> {
+    if (entry.loading) return this.#live || checkLoaded(entry);
+    const trusted = Math.max(leastTrustMs, entry.checkMs * trustFactor);
+    if (this.#live && performance.now() - entry.checkedAt < trusted) return true;
+    // Without a watch a request must see what was written before it came: it cannot share an older check.
+    if (!this.#live) return check(entry);
+    entry.checking ??= check(entry).finally(() => {
+      entry.checking = null;
+    });
+    return entry.checking;
   }
+}
+
+/** A load that began before a request came may have read what was there before that. */
+async function checkLoaded(entry: CacheEntry): Promise<boolean> {
+  await entry.value.catch(() => undefined);
+  return check(entry);
+}
+
+/** Compares the revisions of all that a value was read from with those of now. */
+async function check(entry: CacheEntry): Promise<boolean> {
+  const started = performance.now();
+  for (const { storage, path, revision } of [...entry.own, ...entry.others]) {
+    const current = await storage.stat(path).catch(() => null);
+    if ((current?.revision ?? null) !== revision) {
+      entry.stale = true;
+      return false;
+    }
+  }
+  entry.checkedAt = performance.now();
+  entry.checkMs = entry.checkedAt - started;
+  return !entry.stale;
 }
 
 function touches(changed: string, dependency: string): boolean {
@@ -136,18 +164,19 @@ function recording(storage: ReadableStorage, dependencies: Dependency[]): Files 
   const note = (path: string, revision: string | null): void => {
     dependencies.push({ storage, path, revision });
   };
+  async function look(path: string): Promise<Entry | null> {
+    // What is refused (a link that leads out) is depended on as well: a loader may take it for nothing there.
+    const entry = await storage.stat(path).catch((error: unknown) => {
+      note(path, null);
+      throw error;
+    });
+    note(path, entry?.revision ?? null);
+    return entry;
+  }
   return {
-    async stat(path) {
-      const entry = await storage.stat(path);
-      note(path, entry?.revision ?? null);
-      return entry;
-    },
-    async list(path) {
-      // The revision is taken first: a name that comes in between makes the value stale, never wrong.
-      const entry = await storage.stat(path);
-      note(path, entry?.revision ?? null);
-      return entry ? storage.list(path) : null;
-    },
+    stat: look,
+    // The revision is taken first: a name that comes in between makes the value stale, never wrong.
+    list: async (path) => ((await look(path)) ? storage.list(path) : null),
     async readFile(path, options) {
       const file = await storage.readFile(path, options);
       note(path, file?.entry.revision ?? null);

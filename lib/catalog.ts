@@ -48,6 +48,8 @@ export interface CatalogOptions {
 const keptEvents = 50_000;
 /** Without a watch a reader's request looks again at most this often, milliseconds, and while it waits as often. */
 const rescanMs = 500;
+/** How long building waits for a watch that is being started, milliseconds. */
+const watchPatienceMs = 1000;
 /** Ignore rules are applied for this long at a time, milliseconds. */
 const judgeMs = 8;
 
@@ -62,6 +64,9 @@ export class Catalog {
   #feed: Feed<FileEvent> | null = null;
   #ready: Promise<CatalogIndex> | null = null;
   #live = false;
+  #watchStarted: Promise<unknown> = Promise.resolve();
+  /** A walk is under way that began before there was a watch. */
+  #unwatchedWalk = false;
   #rescan: Promise<void> | null = null;
   #rescanned = Number.NEGATIVE_INFINITY;
   #rescanTook = 0;
@@ -77,6 +82,19 @@ export class Catalog {
     const index = await (this.#ready ??= this.#build());
     if (!this.#live) await this.#lookAgain();
     return index;
+  }
+
+  /**
+   * Says that a watch is being started. Building waits for it a moment: what is walked while it is watched need
+   * not be looked at again.
+   */
+  expectWatch(started: Promise<unknown>): void {
+    this.#watchStarted = started;
+  }
+
+  /** Resolves when there is an index: changes from now on raise events. */
+  async ready(): Promise<void> {
+    await (this.#ready ??= this.#build());
   }
 
   /** Begins to build the index, if that has not happened; nobody need wait. */
@@ -161,7 +179,7 @@ export class Catalog {
 
   /** Says whether every change will be reported from now on. What came before has to be looked for. */
   setLive(live: boolean): void {
-    if (live && !this.#live) this.noticeAll();
+    if (live && !this.#live && !this.#unwatchedWalk) this.noticeAll();
     this.#live = live;
   }
 
@@ -196,15 +214,21 @@ export class Catalog {
       const base = await this.#numbers.open();
       this.#feed = new Feed<FileEvent>(keptEvents, base);
       if (this.#closed) this.#feed.close();
+      await sleepUntil(this.#watchStarted, watchPatienceMs);
       const started = performance.now();
+      this.#unwatchedWalk = !this.#live;
       await keeper.build();
       this.#rescanned = performance.now();
       this.#rescanTook = this.#rescanned - started;
+      // Not awaited: the first page is what people wait for.
+      if (this.#unwatchedWalk && this.#live) keeper.reportAll();
       return keeper.index;
     } catch (error) {
       this.#ready = null;
       this.#keeper = null;
       throw error;
+    } finally {
+      this.#unwatchedWalk = false;
     }
   }
 
@@ -240,6 +264,19 @@ export class Catalog {
       while (!index.judge((path, isDir) => rules.verdict(path, isDir), judgeMs)) await slices.breathe();
     }
   }
+}
+
+/** Waits for a promise, whichever way it goes, but not for long. */
+function sleepUntil(promise: Promise<unknown>, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    promise
+      .catch(() => undefined)
+      .finally(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+  });
 }
 
 /** The ranks that a query asks for. What lies below a path does not always follow it: `a-b` comes before `a/b`. */

@@ -144,19 +144,21 @@ export class Changes {
 
   /**
    * As `run`, for changes that are allowed or refused together but then made in order and independently: one
-   * that fails hinders no other. Those that were made are recorded. Returns the results in order.
+   * that fails hinders no other. Those that were made are recorded. Returns the results in order. Without
+   * paths there is nothing to ask about.
    */
   async runEach<T>(context: Context, request: EachRequest<T>): Promise<T[]> {
     const { workspace } = context;
     const { action, summary, items } = request;
-    const approval = await this.permit(context, {
+    const question = {
       action,
       summary,
       paths: [...request.paths],
       targets: items.map((item) => item.target),
       // The diff costs reading every file: nobody is asked in auto mode.
       diff: this.#options.mode === "auto" ? "" : await describeChanges(workspace.storage, shownOf(items)),
-    });
+    };
+    const approval = request.paths.length === 0 ? null : await this.permit(context, question);
     return this.#lock(workspace)(async () => {
       const together = request.independent && items.length > 1 ? await commitAll(workspace, items) : null;
       const outcomes = together ?? (await commitOneByOne(workspace, items));
@@ -348,7 +350,7 @@ function moved(path: string, expectedRevision: string | null, currentRevision: s
 }
 
 /** A text that differs whenever a file below a directory came, went or changed. */
-async function fingerprint(storage: Storage, path: string): Promise<string> {
+export async function fingerprint(storage: Storage, path: string): Promise<string> {
   const files: string[] = [];
   for await (const batch of storage.walk(path))
     for (const entry of batch) files.push(`${entry.path}\0${entry.revision}`);

@@ -9,25 +9,34 @@ import { StorageError, type ByteRange, type Entry, type ReadableStorage } from "
 /** A file that is replaced between the look at it and its opening is looked at again, so often. */
 const attempts = 5;
 
+/** What the endpoint has to say of a file. */
+export interface DownloadRules {
+  /** What is thrown when there is no such file. */
+  missing(): ApiError;
+  /** Throws when the caller may not have it. */
+  check(entry: Entry): void;
+}
+
 /**
  * The answer to a GET or HEAD for the bytes of a file (I56): conditions, one byte range, a name that survives.
- * Throws what `missing` makes when there is no such file, `precondition_failed` and `range_not_satisfiable`.
+ * Throws `precondition_failed` and `range_not_satisfiable`.
  */
 export async function download(
   request: Request,
   storage: Pick<ReadableStorage, "stat" | "read">,
   path: string,
-  missing: () => ApiError,
+  rules: DownloadRules,
 ): Promise<Reply> {
   for (let attempt = 1; ; attempt += 1) {
     const entry = await storage.stat(path);
-    if (entry?.kind !== "file") throw missing();
+    if (entry?.kind !== "file") throw rules.missing();
+    rules.check(entry);
     const plan = planAnswer(request.headers, entry);
     if (plan.status === 304 || request.method === "HEAD")
       return { status: plan.status, headers: plan.headers, stream: null };
     const opened = await storage.read(path, plan.range ? { range: plan.range } : {});
-    if (!opened) throw missing();
-    if (opened.entry.revision === entry.revision) {
+    if (!opened) throw rules.missing();
+    if (opened.entry.revision === entry.revision && opened.entry.real === entry.real) {
       return { status: plan.status, headers: plan.headers, stream: opened.body };
     }
     await opened.body.cancel();

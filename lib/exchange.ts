@@ -79,7 +79,7 @@ async function isListed(storage: Storage, base: string, relative: string): Promi
   let dir = base;
   for (const part of relative.split("/")) {
     const path = `${dir}/${part}`;
-    const entries = await storage.list(dir);
+    const entries = await storage.list(dir, { names: new Set([part]) });
     if (!entries?.some((entry) => entry.path === path)) return false;
     dir = path;
   }

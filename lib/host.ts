@@ -1,3 +1,4 @@
+import type { ContentQuery } from "./search-content.ts";
 import type { ReadableStorage, Storage } from "./storage.ts";
 
 /** Where a token came from, as `/status` tells. */
@@ -94,10 +95,15 @@ export interface Host {
   fetch: typeof fetch;
   /**
    * The same for what is passed on: answers carry the bytes as they came, compressed or not, and redirects are
-   * never followed. Absent where the runtime's client always decodes.
+   * never followed; their headers can be changed. Absent where the runtime's client always decodes.
    */
   rawFetch?: typeof fetch;
   /** The class answers are built with: on Node that of the HTTP adapter, several times faster than the native one. */
   Response: typeof Response;
   log: Log;
+  /**
+   * Paths of files in a workspace that may well hold a text, as a program of the machine finds them; absent
+   * where there is none. What the files hold, and whether they are inside, is checked by reading them.
+   */
+  grep?: (workspace: WorkspaceConfig, query: ContentQuery, signal: AbortSignal) => AsyncIterable<string>;
 }

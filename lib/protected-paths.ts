@@ -2,6 +2,7 @@ import { ApiError } from "./errors.ts";
 import { matchesGlob } from "./glob.ts";
 import type { Context } from "./route.ts";
 import { scopeReaches, type Scope } from "./scopes.ts";
+import type { Entry } from "./storage.ts";
 
 /**
  * Whether the contents of a path are closed to viewers (I05): a pattern matches one of its names, in any case,
@@ -18,7 +19,7 @@ export function isClosedTo(scope: Scope, patterns: readonly string[], path: stri
   return !scopeReaches(scope, "collaborator") && isProtectedPath(patterns, path);
 }
 
-/** Refuses a protected path to a viewer: `forbidden` with the reason `protected`. */
+/** Refuses the contents of a protected path to a viewer: `forbidden` with the reason `protected`. */
 export function insistOnOpenPath(context: Pick<Context, "caller" | "services">, path: string): void {
   const { caller, services } = context;
   if (!isClosedTo(caller.scope, services.host.config.protectedPaths, path)) return;
@@ -27,4 +28,13 @@ export function insistOnOpenPath(context: Pick<Context, "caller" | "services">, 
     required: "collaborator",
     scope: caller.scope,
   });
+}
+
+/** The same for a file that was looked at: neither its name nor the one a link leads to may be protected. */
+export function insistOnOpenFile(
+  context: Pick<Context, "caller" | "services">,
+  entry: Pick<Entry, "path" | "real">,
+): void {
+  insistOnOpenPath(context, entry.path);
+  if (entry.real !== undefined) insistOnOpenPath(context, entry.real);
 }

@@ -43,17 +43,22 @@ export function requestHeaders(given: Headers): Record<string, string> {
   return headers;
 }
 
-/** The headers that come back. `rewrite` translates addresses of the target. */
-export function answerHeaders(given: Headers, rewrite: (address: string) => string): Headers {
-  const named = namedByConnection(given);
-  const headers = new Headers();
-  for (const [name, value] of given) {
-    if (hopByHop.has(name) || named.has(name) || theirs.test(name)) continue;
-    const isAddress = name === "location" || name === "content-location";
-    headers.append(name, isAddress ? rewrite(value) : value);
+/** Leaves of the headers that come back those that may pass. `rewrite` translates addresses of the target. */
+export function cleanAnswerHeaders(headers: Headers, rewrite: (address: string) => string): void {
+  const named = namedByConnection(headers);
+  const dropped: string[] = [];
+  for (const name of headers.keys()) {
+    const key = name.toLowerCase();
+    if (hopByHop.has(key) || named.has(key) || theirs.test(key)) dropped.push(name);
   }
-  return headers;
+  for (const name of dropped) headers.delete(name);
+  for (const name of addressNames) {
+    const address = headers.get(name);
+    if (address !== null) headers.set(name, rewrite(address));
+  }
 }
+
+const addressNames = ["location", "content-location"] as const;
 
 function namedByConnection(headers: Headers): ReadonlySet<string> {
   const connection = headers.get("connection");

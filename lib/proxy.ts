@@ -2,7 +2,7 @@ import { engineUrl } from "./engine.ts";
 import { ApiError } from "./errors.ts";
 import type { Host } from "./host.ts";
 import { peekBody } from "./proxy-body.ts";
-import { addressRewriter, answerHeaders, requestHeaders } from "./proxy-headers.ts";
+import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "./proxy-headers.ts";
 
 /** Where proxied requests go, and how it is told when they cannot. */
 export interface ProxyTarget {
@@ -37,8 +37,8 @@ export interface Tunnel {
   headers: Readonly<Record<string, string>>;
   /** The subprotocol to answer with when the target chooses none; null when the caller offered none to us. */
   protocol: string | null;
-  /** Makes the answer of a target that does not upgrade fit for the caller. */
-  answerHeaders(given: Headers): Headers;
+  /** Leaves of the headers of the target's answer those that may pass. */
+  cleanAnswerHeaders(headers: Headers): void;
   unreachable(cause: unknown): ApiError;
   timedOut(): ApiError;
   /** Milliseconds that the target may take to answer. */
@@ -74,12 +74,19 @@ export async function forward(
     delete headers["content-length"];
   }
   const answer = await untilFirstByte(host.rawFetch ?? host.fetch, target, request, headers, firstByteMs);
-  const passed = answerHeaders(answer.headers, addressRewriter(target.base, target.mountPath));
+  const rewrite = addressRewriter(target.base, target.mountPath);
+  const empty = request.method === "HEAD" || bodiless.has(answer.status);
+  if (host.rawFetch && !empty) {
+    // Made for this request alone: nothing is gained by making it again.
+    cleanAnswerHeaders(answer.headers, rewrite);
+    return answer;
+  }
+  const passed = new Headers(answer.headers);
+  cleanAnswerHeaders(passed, rewrite);
   if (!host.rawFetch && passed.has("content-encoding")) {
     passed.delete("content-encoding");
     passed.delete("content-length");
   }
-  const empty = request.method === "HEAD" || bodiless.has(answer.status);
   if (empty) await answer.body?.cancel();
   return new host.Response(empty ? null : answer.body, { status: answer.status, headers: passed });
 }

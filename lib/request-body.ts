@@ -28,13 +28,12 @@ export function requestBody(
           if (size > maxBytes) throw tooLarge(size);
           controller.enqueue(value);
         } catch (error) {
-          // Letting go of the reader fails the read that was under way.
           if (!given) controller.error(error);
         }
       },
       cancel() {
+        // The reader keeps its lock: letting go of it makes some runtimes end the connection.
         given = true;
-        reader.releaseLock();
       },
     },
     { highWaterMark: 0 },

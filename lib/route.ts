@@ -60,6 +60,9 @@ export interface Context<Query = unknown, Body = unknown> {
   readonly note: LogNote;
 }
 
+/** What is known of a request when its workspace is looked for. */
+export type Place = Pick<Context, "services" | "params" | "caller" | "mount">;
+
 /** Who may call: anybody, a bearer of a client or issued token, or a host. */
 export type Access = "public" | "client" | "host";
 
@@ -83,6 +86,8 @@ export interface Route {
   readonly workspaceFirst: boolean;
   /** What a call needs beyond its scope, decided by its query before the workspace is looked up; throws. */
   readonly guard: ((caller: Caller, query: Readonly<Record<string, string>>) => void) | undefined;
+  /** Finds the workspace of a path that does not name one, before the body is read; throws. */
+  readonly locate: ((place: Place) => Workspace) | undefined;
   readonly query: Schema | undefined;
   readonly body: Schema | undefined;
   /** Most bytes of a JSON body. */
@@ -109,6 +114,7 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   mounted?: boolean;
   workspaceFirst?: boolean;
   guard?: Route["guard"];
+  locate?: Route["locate"];
   query?: Q;
   body?: B;
   bodyLimit?: number;
@@ -132,6 +138,7 @@ export function route<
     mounted: definition.mounted ?? false,
     workspaceFirst: definition.workspaceFirst ?? false,
     guard: definition.guard,
+    locate: definition.locate,
     query: definition.query,
     body: definition.body,
     bodyLimit: definition.bodyLimit ?? defaultBodyLimit,

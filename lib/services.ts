@@ -3,12 +3,19 @@ import { AuditLog } from "./audit.ts";
 import { Authenticator } from "./auth.ts";
 import { Changes } from "./changes.ts";
 import { DeferredAnswers } from "./deferred.ts";
+import { FileSessions } from "./file-sessions.ts";
 import type { Host } from "./host.ts";
+import { StreamSlots } from "./stream-slots.ts";
 import { TokenStore } from "./tokens.ts";
 import { WorkspaceRegistry } from "./workspaces.ts";
 
 /** Most approvals that may wait, per token and in all (I33). */
 const approvalCaps = { perToken: 64, total: 256 };
+
+/** Most open file sessions, per token and in all (I11). */
+const sessionCaps = { perToken: 32, total: 256 };
+/** Most open event streams, per token and in all. */
+const streamCaps = { perToken: 32, total: 256 };
 
 /** Everything one `createHandler` call owns. */
 export interface Services {
@@ -20,6 +27,8 @@ export interface Services {
   readonly workspaces: WorkspaceRegistry;
   readonly changes: Changes;
   readonly deferred: DeferredAnswers;
+  readonly fileSessions: FileSessions;
+  readonly streams: StreamSlots;
   /** By `performance.now()`. */
   readonly startedAt: number;
 }
@@ -49,6 +58,8 @@ export async function openServices(host: Host): Promise<Services> {
     workspaces,
     changes,
     deferred: new DeferredAnswers(),
+    fileSessions: new FileSessions(sessionCaps),
+    streams: new StreamSlots(streamCaps),
     startedAt: performance.now(),
   };
 }

@@ -44,6 +44,7 @@ export class Workspace {
   watch(): void {
     if (this.#watch || this.#closed) return;
     this.#watch = this.#startWatch();
+    this.catalog.expectWatch(this.#watch);
   }
 
   /** Commits changes to the files; when this returns cache, catalog and readers know of them. */

@@ -92,7 +92,8 @@ export const nodeFs: DiskFs = {
 /** The `errno` name of a system error, or "" for anything else. */
 export function errno(error: unknown): string {
   if (error instanceof StorageError || !(error instanceof Error) || !("code" in error)) return "";
-  return typeof error.code === "string" ? error.code : "";
+  // Other errors have codes as well, but only those of the system are written so.
+  return typeof error.code === "string" && /^[A-Z][A-Z0-9_]*$/.test(error.code) ? error.code : "";
 }
 
 const reasons: Record<string, [StorageErrorCode, string]> = {

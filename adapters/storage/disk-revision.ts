@@ -10,9 +10,16 @@ const words = new Uint32Array(doubles.buffer);
  * the change time, which no program can set, tells apart what others write in place.
  */
 export function revisionOf(stats: Stats): string {
-  doubles[0] = stats.mtimeMs;
-  doubles[1] = stats.ctimeMs;
-  doubles[2] = stats.ino;
+  return revisionOfFacts(stats, stats.isDirectory());
+}
+
+/** What of a stat result makes a revision. */
+export type Facts = Pick<Stats, "size" | "mtimeMs" | "ctimeMs" | "ino">;
+
+function revisionOfFacts(facts: Facts, isDir: boolean): string {
+  doubles[0] = facts.mtimeMs;
+  doubles[1] = facts.ctimeMs;
+  doubles[2] = facts.ino;
   let a = 0x9e3779b9;
   let b = 0x85ebca6b;
   for (const word of words) {
@@ -24,7 +31,18 @@ export function revisionOf(stats: Stats): string {
   a = Math.imul(a ^ (b >>> 16), 0x27d4eb2f);
   b = Math.imul(b ^ (a >>> 15), 0x165667b1);
   const digits = ((a ^ (a >>> 13)) >>> 0) + ((b ^ (b >>> 16)) & 0x1fffff) * 2 ** 32;
-  return `${digits}:${stats.isDirectory() ? 0 : stats.size}`;
+  return `${digits}:${isDir ? 0 : facts.size}`;
+}
+
+/** The entry of a file or directory that another process looked at. */
+export function entryOfFacts(path: string, isDir: boolean, facts: Facts): Entry {
+  return {
+    path,
+    kind: isDir ? "dir" : "file",
+    size: isDir ? 0 : facts.size,
+    mtimeMs: facts.mtimeMs,
+    revision: revisionOfFacts(facts, isDir),
+  };
 }
 
 /** The entry that a stat result describes. */

@@ -2,12 +2,15 @@ import { StorageError, compareCodePoints, storagePathParts, temporaryName } from
 import type { Entry } from "../../lib/storage.ts";
 import { breathe, errno, storageError } from "./disk-fs.ts";
 import { entryOf } from "./disk-revision.ts";
+import { canUseHelper, walkWithHelper, type Pending } from "./disk-walk-helper.ts";
 import { joinPath } from "./disk-tree.ts";
 import type { Dir, DiskTree } from "./disk-tree.ts";
 
 /** The event loop is given back after this many milliseconds of synchronous work. */
 const sliceMs = 8;
 const batchSize = 1000;
+/** A walk that found this many entries and is not through goes on in a process of its own. */
+const longWalk = 5000;
 /** A directory whose own size suggests many thousand names is read by the thread pool. */
 export const largeDirectory = 262_144;
 
@@ -97,8 +100,9 @@ export async function* walkTree(
   const top = tree.look(path);
   if (top === null || !top.stats.isDirectory()) return;
   const slices = new Slices();
-  const pending = [{ rel: top.rel, shown: path }];
+  let pending = [{ rel: top.rel, shown: path }];
   let batch: Entry[] = [];
+  let seen = 0;
   for (let next = pending.pop(); next; next = pending.pop()) {
     options.signal?.throwIfAborted();
     const dir = openOrSkip(tree, next.rel);
@@ -118,11 +122,37 @@ export async function* walkTree(
       dir.close();
     }
     if (batch.length >= batchSize) {
+      seen += batch.length;
       yield batch;
       batch = [];
     }
+    if (seen >= longWalk && pending.length > 0 && !options.skip && canUseHelper(tree)) {
+      seen = Number.NEGATIVE_INFINITY;
+      pending = yield* helped(tree, pending, slices, options.signal);
+    }
   }
   if (batch.length > 0) yield batch;
+}
+
+/** The rest of a walk by the helper; answers what that left undone. */
+async function* helped(
+  tree: DiskTree,
+  pending: readonly Pending[],
+  slices: Slices,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Entry[], Pending[]> {
+  const walk = walkWithHelper(tree, pending);
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const { done, value } = await walk.next();
+      if (done) return value;
+      yield value;
+      if (slices.due()) await slices.turn();
+    }
+  } finally {
+    await walk.return([]);
+  }
 }
 
 /** Opens a directory of a walk; null when it went away, became a link or may not be read. */

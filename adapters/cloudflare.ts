@@ -1,0 +1,94 @@
+import { createHandler, type Handler } from "../handlers/index.ts";
+import { toApiError } from "../lib/errors.ts";
+import type { Host } from "../lib/host.ts";
+import { logFormatter } from "../lib/log.ts";
+import { version } from "../lib/version.ts";
+import { createPortableHost, portableConfig } from "./portable-host.ts";
+import { durableObjectStorages, type DurableObjectStorage } from "./storage/durable-object.ts";
+import { createMemoryStorage } from "./storage/memory.ts";
+
+export { durableObjectStorages, type DurableObjectStorage } from "./storage/durable-object.ts";
+
+/** The part of a Durable Object's `ctx` that is used. */
+export interface ObjectContext {
+  storage: DurableObjectStorage;
+}
+
+/** The bindings: settings as variables and secrets, by the names of the environment variables of the command. */
+export interface CloudflareEnv {
+  /** The namespace of {@link OpenWorkServer}. */
+  OPENWORK_SERVER?: ObjectNamespace;
+  /** `durable` (default) or `memory`, which forgets everything when the object is evicted. */
+  OPENWORK_STORAGE?: string;
+  [setting: string]: unknown;
+}
+
+/** The part of a Durable Object namespace that is used. */
+export interface ObjectNamespace {
+  idFromName(name: string): unknown;
+  get(id: never): { fetch(request: Request): Promise<Response> };
+}
+
+/**
+ * The host of a Durable Object. Refuses to make up tokens: nobody could read them, and they would change whenever
+ * the object moves.
+ */
+export function createCloudflareHost(storage: DurableObjectStorage, env: CloudflareEnv): Host {
+  const { config, warnings } = portableConfig({ env });
+  const missing = [
+    ...(config.tokenSource.client === "generated" ? ["OPENWORK_TOKEN"] : []),
+    ...(config.tokenSource.host === "generated" ? ["OPENWORK_HOST_TOKEN"] : []),
+  ];
+  if (missing.length > 0) throw new Error(`Set ${missing.join(" and ")} (wrangler secret put NAME).`);
+  const isDurable = env.OPENWORK_STORAGE !== "memory";
+  const format = logFormatter(config.log.format, {
+    runId: config.log.runId,
+    version,
+    hostName: "cloudflare",
+  });
+  const host = createPortableHost(
+    config,
+    isDurable ? durableObjectStorages(storage) : (name) => createMemoryStorage({ name }),
+    (level, body, attributes) =>
+      // The platform ends the line itself.
+      console.log(format({ level, body, time: Date.now(), ...(attributes && { attributes }) }).trimEnd()),
+  );
+  for (const warning of warnings) host.log("WARN", warning);
+  return host;
+}
+
+/** A server in a Durable Object: one place for what waits, so that a host's answer finds the request it is for. */
+export class OpenWorkServer {
+  readonly #context: ObjectContext;
+  readonly #env: CloudflareEnv;
+  #handler: Promise<Handler> | undefined;
+
+  constructor(context: ObjectContext, env: CloudflareEnv) {
+    this.#context = context;
+    this.#env = env;
+  }
+
+  async fetch(request: Request): Promise<Response> {
+    try {
+      this.#handler ??= (async () => createHandler(createCloudflareHost(this.#context.storage, this.#env)))();
+      return await (await this.#handler)(request);
+    } catch (error) {
+      // The next request tries again: what kept it from starting may have passed.
+      this.#handler = undefined;
+      console.error(error instanceof Error ? error.stack : error);
+      return Response.json(toApiError(error).body(), { status: 500 });
+    }
+  }
+}
+
+/** The Worker: passes every request to the one object. */
+export default {
+  async fetch(request: Request, env: CloudflareEnv): Promise<Response> {
+    const namespace = env.OPENWORK_SERVER;
+    if (!namespace) {
+      console.error("The binding OPENWORK_SERVER is missing; wrangler.toml of this package has it.");
+      return Response.json(toApiError(null).body(), { status: 500 });
+    }
+    return namespace.get(namespace.idFromName("server") as never).fetch(request);
+  },
+};

@@ -1,0 +1,190 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { createServer } from "node:net";
+import { delimiter, dirname, join } from "node:path";
+import { createInterface } from "node:readline";
+import { ConfigError } from "../lib/config.ts";
+import type { Log, ServerConfig, WorkspaceConfig } from "../lib/host.ts";
+
+/** How to reach an engine that this server runs. */
+export interface EngineAccess {
+  baseUrl: string;
+  username: string;
+  password: string;
+}
+
+/** An engine that this server runs; it is started again whenever it ends. */
+export interface EngineProcess {
+  readonly access: EngineAccess;
+  /** Starts it. It answers some seconds later; until then the proxy says that it cannot be reached. */
+  start(log: Log): void;
+  /** Ends it and all that it started; resolves when it is gone. */
+  stop(): Promise<void>;
+  /** Ends it at once, for when the process exits. */
+  kill(): void;
+}
+
+/** Waits between two starts, milliseconds: doubled each time, from the first to the second. */
+const backoffMs = [500, 30_000] as const;
+/** Whatever ran this long had started well. */
+const healthyMs = 60_000;
+/** How long it may take to end when it is asked to, milliseconds. */
+const endWithinMs = 5000;
+const username = "opencode";
+
+/**
+ * The settings with the engine that this server runs, for every local workspace without an engine URL. Throws a
+ * ConfigError when there is none such, for then nobody would use it.
+ */
+export function withEngine(config: ServerConfig, access: EngineAccess): ServerConfig {
+  const workspaces = config.workspaces.map((workspace) =>
+    needsEngine(workspace) ? { ...workspace, opencode: { ...workspace.opencode, ...access } } : workspace,
+  );
+  if (workspaces.some((workspace, index) => workspace !== config.workspaces[index])) {
+    return Object.freeze({ ...config, workspaces });
+  }
+  throw new ConfigError(
+    config.workspaces.length === 0
+      ? "--engine starts an engine for a workspace, and there is none; add --workspace PATH."
+      : "--engine has nothing to do: every workspace has an engine URL already; leave one of the two out.",
+  );
+}
+
+function needsEngine({ workspaceType, opencode }: WorkspaceConfig): boolean {
+  return workspaceType === "local" && !opencode.baseUrl?.trim();
+}
+
+/** Finds the command and prepares an engine for the first workspace that needs one; null when the settings want none. */
+export async function prepareEngineFor(config: ServerConfig): Promise<{ config: ServerConfig; engine: EngineProcess } | null> {
+  if (!config.engine.start) return null;
+  const workspace = config.workspaces.find(needsEngine) ?? config.workspaces[0];
+  const cwd = workspace?.path ?? process.cwd();
+  const command = findEngine(process.env["PATH"] ?? "", [process.cwd(), import.meta.dirname]);
+  if (command === null) {
+    throw new ConfigError("--engine needs the command opencode on the PATH or in node_modules; install it: npm i -g opencode-ai.");
+  }
+  const engine = await prepareEngine(command, cwd);
+  return { config: withEngine(config, engine.access), engine };
+}
+
+/** The `opencode` command: the first on the PATH, else of the nearest `node_modules` above one of the directories. */
+export function findEngine(path: string, directories: readonly string[]): string | null {
+  const names = process.platform === "win32" ? ["opencode.exe", "opencode.cmd"] : ["opencode"];
+  const places = path.split(delimiter).filter(Boolean);
+  for (const start of directories) {
+    for (let dir = start; ; dir = dirname(dir)) {
+      places.push(join(dir, "node_modules", ".bin"));
+      if (dir === dirname(dir)) break;
+    }
+  }
+  const candidates = places.flatMap((place) => names.map((name) => join(place, name)));
+  return candidates.find((candidate) => existsSync(candidate)) ?? null;
+}
+
+/** Chooses port and password of an engine for a directory; {@link EngineProcess.start} starts it. */
+export async function prepareEngine(command: string, cwd: string): Promise<EngineProcess> {
+  const port = await freePort();
+  const password = randomBytes(24).toString("base64url");
+  const access = { baseUrl: `http://127.0.0.1:${port}`, username, password };
+  const args = ["serve", "--hostname", "127.0.0.1", "--port", String(port)];
+  return new Supervised(access, () =>
+    // A group of its own, so that what it starts ends with it.
+    spawn(command, args, {
+      cwd,
+      env: engineEnvironment(process.env, access),
+      detached: process.platform !== "win32",
+      stdio: ["ignore", "pipe", "pipe"],
+    }),
+  );
+}
+
+/** The engine runs whatever an agent wants run: the tokens of this server are not for it to see. */
+function engineEnvironment(env: NodeJS.ProcessEnv, access: EngineAccess): NodeJS.ProcessEnv {
+  const passed = Object.entries(env).filter(([name]) => !name.startsWith("OPENWORK_"));
+  return {
+    ...Object.fromEntries(passed),
+    OPENCODE_SERVER_USERNAME: access.username,
+    OPENCODE_SERVER_PASSWORD: access.password,
+  };
+}
+
+function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once("error", reject);
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address();
+      probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
+    });
+  });
+}
+
+class Supervised implements EngineProcess {
+  readonly access: EngineAccess;
+  readonly #spawn: () => ChildProcess;
+  #child: ChildProcess | null = null;
+  #ended: Promise<void> = Promise.resolve();
+  #restart: NodeJS.Timeout | undefined;
+  #waitMs: number = backoffMs[0];
+  #stopping = false;
+
+  constructor(access: EngineAccess, start: () => ChildProcess) {
+    this.access = access;
+    this.#spawn = start;
+  }
+
+  start(log: Log): void {
+    const startedAt = Date.now();
+    const child = this.#spawn();
+    this.#child = child;
+    log("INFO", `Starting the engine (process ${child.pid ?? "none"}) at ${this.access.baseUrl}`);
+    for (const stream of [child.stdout, child.stderr]) {
+      if (stream) createInterface(stream).on("line", (line) => log("INFO", `[opencode] ${line}`));
+    }
+    this.#ended = new Promise((resolve) => {
+      const end = (why: string): void => {
+        if (this.#child !== child) return;
+        // What it started may have outlived it.
+        this.#signal("SIGKILL");
+        this.#child = null;
+        resolve();
+        if (!this.#stopping) this.#startAgain(log, why, Date.now() - startedAt);
+      };
+      child.once("error", (error) => end(error.message));
+      child.once("exit", (code, signal) => end(`with ${signal ?? `status ${code}`}`));
+    });
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    clearTimeout(this.#restart);
+    this.#signal("SIGTERM");
+    const timer = setTimeout(() => this.#signal("SIGKILL"), endWithinMs);
+    await this.#ended;
+    clearTimeout(timer);
+  }
+
+  kill(): void {
+    this.#stopping = true;
+    this.#signal("SIGKILL");
+  }
+
+  #startAgain(log: Log, why: string, ranMs: number): void {
+    if (ranMs >= healthyMs) [this.#waitMs] = backoffMs;
+    log("WARN", `The engine ended (${why}); it is started again in ${this.#waitMs / 1000} s.`);
+    this.#restart = setTimeout(() => this.start(log), this.#waitMs);
+    this.#waitMs = Math.min(this.#waitMs * 2, backoffMs[1]);
+  }
+
+  #signal(signal: NodeJS.Signals): void {
+    const pid = this.#child?.pid;
+    if (pid === undefined) return;
+    try {
+      if (process.platform === "win32") this.#child?.kill(signal);
+      else process.kill(-pid, signal);
+    } catch {
+      // Gone already.
+    }
+  }
+}

@@ -1,0 +1,106 @@
+import { spawn } from "node:child_process";
+import { accessSync, constants, statSync } from "node:fs";
+import { delimiter, isAbsolute, join, sep } from "node:path";
+import { createInterface } from "node:readline";
+import { largestSearched, type ContentQuery } from "../lib/search-content.ts";
+
+/** What ends ripgrep's options, and everything that must not depend on the user's configuration. */
+const fixedArgs = [
+  "--no-config",
+  "--json",
+  "--line-buffered",
+  "--fixed-strings",
+  "--max-count=1",
+  "--no-follow",
+  "--hidden",
+  "--no-messages",
+];
+
+/** The same rules as those of the catalog: `.gitignore` files of the workspace, and no others. */
+const ignoreArgs = [
+  "--no-require-git",
+  "--no-ignore-global",
+  "--no-ignore-exclude",
+  "--no-ignore-parent",
+  "--no-ignore-dot",
+  ...["!.git", "!node_modules", "!.venv"].map((glob) => `--glob=${glob}`),
+];
+
+/** The `rg` of the search path; relative parts of it, which the workspace could fill, do not count. */
+export function findRipgrep(searchPath: string = process.env["PATH"] ?? ""): string | null {
+  for (const dir of searchPath.split(delimiter)) {
+    if (!isAbsolute(dir)) continue;
+    const file = join(dir, process.platform === "win32" ? "rg.exe" : "rg");
+    try {
+      accessSync(file, constants.X_OK);
+      if (statSync(file).isFile()) return file;
+    } catch {
+      // Not there: the next one.
+    }
+  }
+  return null;
+}
+
+/** The arguments of a search; the text is never taken for an option. */
+export function ripgrepArgs(query: ContentQuery): string[] {
+  return [
+    ...fixedArgs,
+    `--max-filesize=${largestSearched}`,
+    query.caseSensitive ? "--case-sensitive" : "--ignore-case",
+    ...(query.ignored ? ["--no-ignore"] : ignoreArgs),
+    "--",
+    query.text,
+    ".",
+  ];
+}
+
+/**
+ * Paths of files below `root` that seem to hold the text, as they are found. What they hold is for the confined
+ * storage to say: by the time it is asked, a directory may have become a link. Ripgrep ends with the iteration
+ * or the signal. Throws when it cannot be run.
+ */
+export async function* candidatesOf(
+  command: string,
+  root: string,
+  query: ContentQuery,
+  signal: AbortSignal,
+): AsyncGenerator<string, void, undefined> {
+  if (signal.aborted) return;
+  const child = spawn(command, ripgrepArgs(query), {
+    cwd: root,
+    stdio: ["ignore", "pipe", "ignore"],
+    windowsHide: true,
+  });
+  const kill = (): void => void child.kill("SIGKILL");
+  signal.addEventListener("abort", kill, { once: true });
+  const ended = new Promise<number | null>((resolve, reject) => {
+    child.once("error", reject);
+    child.once("close", resolve);
+  });
+  ended.catch(() => undefined);
+  let found = false;
+  try {
+    for await (const line of createInterface({ input: child.stdout, crlfDelay: Infinity })) {
+      const path = pathIn(line);
+      if (path === null) continue;
+      found = true;
+      yield path;
+    }
+    // The same code tells of a directory that may not be read and of options that this version does not know.
+    if ((await ended) === 2 && !found && !signal.aborted) throw new Error(`${command} ended with an error`);
+  } finally {
+    signal.removeEventListener("abort", kill);
+    kill();
+  }
+}
+
+/** The path of a message that tells of a match; one that is not UTF-8 is no path here. */
+function pathIn(line: string): string | null {
+  if (!line.startsWith('{"type":"match"')) return null;
+  // A checked boundary: whatever else the program prints is passed over.
+  const message = JSON.parse(line) as { data?: { path?: { text?: unknown } } };
+  const path = message.data?.path?.text;
+  if (typeof path !== "string") return null;
+  const shown = path.startsWith(`.${sep}`) ? path.slice(2) : path;
+  return sep === "/" ? shown : shown.replaceAll(sep, "/");
+}

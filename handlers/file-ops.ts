@@ -1,0 +1,167 @@
+import * as v from "valibot";
+import { fingerprint, type ChangeItem } from "../lib/changes.ts";
+import { resolveClientPath } from "../lib/client-paths.ts";
+import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/file-batches.ts";
+import { absolutePath } from "../lib/paths.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
+import type { Change } from "../lib/storage.ts";
+import { batchOf } from "./file-batches.ts";
+import { sessionPath, writableSessionWorkspace } from "./file-sessions.ts";
+
+const text = (name: string): v.OptionalSchema<v.NullableSchema<v.StringSchema<string>, undefined>, undefined> =>
+  v.optional(v.nullable(v.string(`${name} must be a string`)));
+
+const operationSchema = v.object(
+  {
+    type: text("type"),
+    path: text("path"),
+    from: text("from"),
+    to: text("to"),
+    recursive: v.optional(v.unknown()),
+  },
+  "an operation must be an object {type, …}",
+);
+
+/** One operation, its paths resolved; a path that was not sent is undefined. */
+interface Operation {
+  type: string;
+  path: string | undefined;
+  from: string | undefined;
+  to: string | undefined;
+  recursive: boolean;
+}
+
+type Result = { ok: true; type: string; path?: string; from?: string; to?: string } | FailedItem;
+
+async function parse(context: Context, operation: v.InferOutput<typeof operationSchema>): Promise<Operation> {
+  const resolve = async (path: string | null | undefined): Promise<string | undefined> =>
+    path === null || path === undefined || path.trim() === "" ? undefined : resolveClientPath(context.workspace.storage, path);
+  const { type, path, from, to, recursive } = operation;
+  return {
+    type: type ?? "",
+    path: await resolve(path),
+    from: await resolve(from),
+    to: await resolve(to),
+    recursive: recursive === true,
+  };
+}
+
+function pathsOf({ path, from, to }: Operation): string[] {
+  return [path, from, to].filter((one) => one !== undefined);
+}
+
+function named({ type, path, from, to }: Operation): { type: string; path?: string; from?: string; to?: string } {
+  if (type === "rename") return { type, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
+  return { type, ...(path === undefined ? {} : { path }) };
+}
+
+/** The change that an operation is, seen from what is there now; throws an ItemError when it cannot be done. */
+async function changeOf(context: Context, operation: Operation): Promise<Change> {
+  const { storage } = context.workspace;
+  const { type, path, from, to, recursive } = operation;
+  if (type === "mkdir") {
+    if (path === undefined) throw new ItemError("operation_failed", "mkdir needs a path.");
+    return { op: "mkdir", path };
+  }
+  if (type === "delete") {
+    if (path === undefined) throw new ItemError("operation_failed", "delete needs a path.");
+    const entry = await storage.stat(path);
+    if (!entry) throw missing(operation);
+    if (entry.kind === "dir" && !recursive) {
+      throw new ItemError("operation_failed", "A directory is deleted only with recursive: true.");
+    }
+    return { op: "remove", path, recursive };
+  }
+  if (type === "rename") {
+    if (from === undefined || to === undefined) throw new ItemError("operation_failed", "rename needs from and to.");
+    if (!(await storage.stat(from))) throw missing(operation);
+    return { op: "move", from, to, replace: true };
+  }
+  throw new ItemError("invalid_operation", `There is no operation ${JSON.stringify(type.slice(0, 80))}; there are mkdir, delete and rename.`);
+}
+
+function missing(operation: Operation): ItemError {
+  return new ItemError("file_not_found", "There is nothing at this path.", named(operation));
+}
+
+/** What the paths of an operation held when the host was shown it; a mkdir overwrites nothing. */
+async function stateOf(context: Context, operation: Operation): Promise<string | null> {
+  const { storage } = context.workspace;
+  if (operation.type === "mkdir") return null;
+  const states: (string | null)[] = [];
+  for (const path of pathsOf(operation)) {
+    const entry = await storage.stat(path);
+    states.push(entry?.kind === "dir" ? await fingerprint(storage, path) : (entry?.revision ?? null));
+  }
+  return JSON.stringify(states);
+}
+
+/**
+ * An operation as an item of the pipeline. In manual mode it insists on what the host was shown (I30), unless an
+ * operation before it in the same request touches the same paths.
+ */
+async function itemOf(context: Context, operation: Operation, dependent: boolean): Promise<ChangeItem<Result>> {
+  const asked = context.services.host.config.approval.mode === "manual" && !dependent;
+  const before = asked ? await stateOf(context, operation).catch(() => null) : null;
+  const shown = await changeOf(context, operation).catch(() => null);
+  const at = (path: string): string => absolutePath(context.workspace.path, path);
+  return {
+    target: operation.type === "rename" ? `${at(operation.from ?? "")} -> ${at(operation.to ?? "")}` : at(operation.path ?? ""),
+    shown,
+    async plan() {
+      const change = await changeOf(context, operation);
+      if (asked && (await stateOf(context, operation)) !== before) {
+        throw new ItemError("conflict", changedMessage, named(operation));
+      }
+      return change;
+    },
+    done: () => ({ ok: true, ...named(operation) }),
+    failed: (error) => failedItem(error, "operation_failed", { type: operation.type }),
+  };
+}
+
+function isDependent(operation: Operation, earlier: readonly Operation[]): boolean {
+  const paths = earlier.flatMap(pathsOf);
+  return pathsOf(operation).some((path) =>
+    paths.some((other) => path === other || path.startsWith(`${other}/`) || other.startsWith(`${path}/`)),
+  );
+}
+
+/** Making, deleting and renaming files and directories, in order (wire contract, 10.13). */
+export const routes: readonly Route[] = [
+  route({
+    method: "POST",
+    path: `${sessionPath}/ops`,
+    access: "client",
+    scope: "collaborator",
+    writes: true,
+    mounted: true,
+    locate: writableSessionWorkspace,
+    body: v.object({ operations: batchOf(operationSchema, "operations") }),
+    answer: v.object({
+      items: v.array(v.looseObject({ ok: v.boolean(), type: v.string() })),
+      cursor: v.number(),
+    }),
+    errors: ["file_session_not_found", "invalid_path", "write_denied", "request_withdrawn"],
+    summary: "Up to 64 operations in order, each for itself: {type: mkdir, path}, {type: delete, path, recursive?}, {type: rename, from, to}.",
+    async handle(context) {
+      const { workspace, services } = context;
+      const operations = await Promise.all(context.body.operations.map((operation) => parse(context, operation)));
+      const items = await Promise.all(
+        operations.map((operation, index) =>
+          itemOf(context, operation, isDependent(operation, operations.slice(0, index))),
+        ),
+      );
+      await workspace.catalog.ready();
+      const paths = [...new Set(operations.flatMap(pathsOf))];
+      const results = await services.changes.runEach(context, {
+        action: "workspace.files.session.ops",
+        summary: operations.length === 1 ? `One file operation: ${operations[0]?.type ?? ""}` : `${operations.length} file operations`,
+        paths: paths.map((path) => absolutePath(workspace.path, path)),
+        items,
+        independent: false,
+      });
+      return { json: { items: results, cursor: workspace.catalog.cursor } };
+    },
+  }),
+];

@@ -1,0 +1,99 @@
+import { createRequire } from "node:module";
+
+/** What of the package `ws` the tests use; it comes without types. */
+interface Socket {
+  on(event: string, listener: (...args: never[]) => void): void;
+  send(data: string | Uint8Array): void;
+  ping(): void;
+  pause(): void;
+  resume(): void;
+  close(code?: number, reason?: string): void;
+  terminate(): void;
+  readonly protocol: string;
+  readonly readyState: number;
+}
+
+interface Package {
+  WebSocket: new (
+    url: string,
+    protocols: readonly string[],
+    options: { headers?: Readonly<Record<string, string>> },
+  ) => Socket;
+  WebSocketServer: new (options: { server?: unknown; noServer?: boolean; handleProtocols?: () => string | false }) => {
+    on(event: "connection", listener: (socket: Socket, request: { headers: Record<string, string>; url: string }) => void): void;
+    close(): void;
+  };
+}
+
+const require = createRequire(new URL("../node_modules/", import.meta.url));
+export const { WebSocket, WebSocketServer }: Package = require("ws") as Package;
+export type { Socket };
+
+/** What a connection came to: a socket, or the HTTP answer in its place. */
+export type Opened =
+  | { socket: Socket; inbox: Inbox; status: 101 }
+  | { socket: null; status: number; json: Record<string, unknown> };
+
+/** Messages as they come, to be awaited. */
+export interface Inbox {
+  /** Everything so far; binary messages too. */
+  text(): string;
+  messages: { data: Uint8Array; binary: boolean }[];
+  /** Resolves when the text so far holds this. */
+  until(part: string): Promise<void>;
+  closed: Promise<{ code: number; reason: string }>;
+  pongs: number;
+}
+
+/** Opens a WebSocket, or tells what came instead. */
+export function openSocket(
+  url: string,
+  options: { protocols?: readonly string[]; headers?: Readonly<Record<string, string>> } = {},
+): Promise<Opened> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url.replace(/^http/, "ws"), options.protocols ?? [], {
+      ...(options.headers ? { headers: options.headers } : {}),
+    });
+    const inbox = collect(socket);
+    socket.on("open", () => resolve({ socket, inbox, status: 101 }));
+    socket.on("error", ((error: Error) => reject(error)) as never);
+    socket.on("unexpected-response", ((_req: unknown, res: AsyncIterable<Buffer> & { statusCode: number }) => {
+      void (async () => {
+        let text = "";
+        for await (const chunk of res) text += chunk.toString("utf8");
+        resolve({ socket: null, status: res.statusCode, json: JSON.parse(text || "{}") as Record<string, unknown> });
+      })();
+    }) as never);
+  });
+}
+
+function collect(socket: Socket): Inbox {
+  const messages: Inbox["messages"] = [];
+  const waiting = new Set<() => void>();
+  const text = (): string => messages.map(({ data }) => Buffer.from(data).toString("utf8")).join("");
+  const inbox: Inbox = {
+    text,
+    messages,
+    pongs: 0,
+    until: (part) =>
+      new Promise((resolve) => {
+        const check = (): void => {
+          if (text().includes(part)) resolve();
+          else waiting.add(check);
+        };
+        check();
+      }),
+    closed: new Promise((resolve) => {
+      socket.on("close", ((code: number, reason: Buffer) => resolve({ code, reason: reason.toString() })) as never);
+    }),
+  };
+  socket.on("message", ((data: Buffer, binary: boolean) => {
+    messages.push({ data, binary });
+    for (const check of [...waiting]) {
+      waiting.delete(check);
+      check();
+    }
+  }) as never);
+  socket.on("pong", () => (inbox.pongs += 1));
+  return inbox;
+}
