@@ -77,13 +77,22 @@ function open(url: string, init: RequestInit, agents: Agents | null): ClientRequ
     port,
     path: path.startsWith("/") ? path : `/${path}`,
     method: init.method ?? "GET",
-    // The proxy makes them itself, as one plain object.
-    headers: init.headers as Record<string, string>,
+    headers: framed(init),
     ...(init.signal ? { signal: init.signal } : {}),
   };
   return protocol === "https:"
     ? httpsRequest({ ...options, agent: agents?.https ?? false })
     : httpRequest({ ...options, agent: agents?.http ?? false });
+}
+
+/**
+ * The headers, which the proxy makes as one plain object, with the framing of the body: Node's client leaves that
+ * away for some methods, and a body without framing is the beginning of another request (CVE-2025-59139).
+ */
+function framed({ headers, body }: RequestInit): Record<string, string> {
+  const given = headers as Record<string, string>;
+  if (body === null || body === undefined || given["content-length"] !== undefined) return given;
+  return { ...given, "transfer-encoding": "chunked" };
 }
 
 /** Bodies of requests to this server are Node streams in web clothes; others are what they seem. */

@@ -4,6 +4,8 @@ import type { Schema } from "../lib/route.ts";
 
 /** Deeper JSON than this has no honest use here and is costly to walk. */
 const deepest = 64;
+/** Most characters that an error repeats of what was sent. */
+const mostRepeated = 100;
 
 /** Reads and validates a JSON body; every way it can be wrong is a 400 or 413 that says so. */
 export async function readJsonBody(request: Request, schema: Schema, limit: number): Promise<unknown> {
@@ -12,8 +14,7 @@ export async function readJsonBody(request: Request, schema: Schema, limit: numb
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
   } catch (cause) {
-    const reason =
-      bytes.length === 0 ? "there is none" : cause instanceof Error ? cause.message : "it does not parse";
+    const reason = bytes.length === 0 ? "there is none" : parseProblem(cause);
     throw new ApiError("invalid_json", `The request body must be JSON: ${reason}.`, undefined, { cause });
   }
   refuseHostileShape(value, 0);
@@ -35,12 +36,24 @@ export function validate(
   if (result.success) return result.output;
   const issue = result.issues[0];
   const path = getDotPath(issue);
-  const where = path === null ? what : `${what}.${path}`;
-  throw new ApiError(code, `${where}: ${issue.message}.`, {
-    path: path ?? "",
-    expected: issue.expected ?? issue.message,
-    received: issue.received,
+  const where = path === null ? what : `${what}.${cut(path)}`;
+  // The library's own messages end in the value, which may be long or secret, and messages are logged.
+  const message = issue.message.replace(/ but received ".*$/s, " but received a text");
+  throw new ApiError(code, `${where}: ${cut(message)}.`, {
+    path: cut(path ?? ""),
+    expected: cut(issue.expected ?? issue.message),
+    received: cut(issue.received),
   });
+}
+
+function cut(text: string): string {
+  return text.length > mostRepeated ? `${text.slice(0, mostRepeated)}…` : text;
+}
+
+/** What the parser says, without the piece of the text that it quotes: messages are logged. */
+function parseProblem(cause: unknown): string {
+  if (!(cause instanceof Error)) return "it does not parse";
+  return cut(cause.message.replace(/, (?:\.\.\.)?".*" is not valid JSON$/s, " is out of place"));
 }
 
 /** Reads a body up to a limit, counting bytes as they come; Content-Length is only a short cut. */

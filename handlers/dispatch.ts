@@ -15,6 +15,9 @@ import { prefersAsync, runDeferred } from "./deferred.ts";
 import { respond } from "./respond.ts";
 import { RouteTable, type Match } from "./router.ts";
 
+/** A read that took longer than this was held, milliseconds: its caller's token may have been revoked meanwhile. */
+const heldMs = 100;
+
 /** What one request is known to be, for its log line; filled in as it is found out. */
 interface Trace {
   /** The class of the endpoint. */
@@ -192,7 +195,12 @@ export class Dispatcher {
     if (route.writes && prefersAsync(request)) {
       return runDeferred(context, run, (error) => this.#errorReply(error, {}));
     }
-    return run(context);
+    const began = performance.now();
+    const reply = await run(context);
+    const isRead = !route.writes && ("json" in reply || "jsonText" in reply);
+    // What was held back is for those alone who may still ask.
+    if (isRead && performance.now() - began > heldMs) await this.#services.authenticator.insistStillValid(caller);
+    return reply;
   }
 
   #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {

@@ -29,7 +29,7 @@ export const routes: readonly Route[] = [
     }),
     summary: "Changes of plugins, skills, MCP servers, configuration, agents and commands since a cursor.",
     handle: async ({ workspace, query, signal }) => {
-      const page = await workspace.events.feed.wait(sinceOf(query.since), waitMsOf(query), signal);
+      const page = await workspace.events.wait(sinceOf(query.since), waitMsOf(query), signal);
       const { reloadRequiredSince } = workspace.events;
       const reload = { reloadRequired: reloadRequiredSince !== null, reloadRequiredSince };
       return { json: { ...page, workspaceId: workspace.id, disabled: false, ...reload } };

@@ -12,6 +12,7 @@ import {
 } from "../lib/plugins.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
+import { cleanText } from "../lib/secrets.ts";
 
 const path = "/workspace/:id/plugins";
 const answer = v.object({
@@ -127,7 +128,9 @@ async function changePlugins(
   });
 }
 
-function quoted(text: string): string {
+/** Without credentials: summaries go into the audit log, and the diff shows the host the whole. */
+function quoted(spec: string): string {
+  const text = cleanText(spec);
   return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
 }
 

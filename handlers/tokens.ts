@@ -3,7 +3,7 @@ import { ApiError } from "../lib/errors.ts";
 import { serverLog } from "../lib/audit.ts";
 import { route, type Route } from "../lib/route.ts";
 import { isScope, scopes } from "../lib/scopes.ts";
-import type { IssuedToken } from "../lib/tokens.ts";
+import { longestLabel, type IssuedToken } from "../lib/tokens.ts";
 
 const scopeSchema = v.picklist(["viewer", "collaborator", "owner"]);
 const itemSchema = v.object({
@@ -33,17 +33,27 @@ export const routes: readonly Route[] = [
       "an object {scope, label?} is expected",
     ),
     answer: v.object({ ...itemSchema.entries, token: v.string() }),
-    errors: ["invalid_scope"],
+    errors: ["invalid_scope", "insufficient_storage"],
     summary: "Issues a token of a scope; its value is shown here and never again.",
     handle: async ({ services, body, caller }) => {
       const scope = typeof body.scope === "string" ? body.scope.trim() : body.scope;
       if (!isScope(scope)) throw new ApiError("invalid_scope", `scope must be one of ${scopes.join(", ")}.`);
       const label = typeof body.label === "string" ? body.label.trim() || undefined : undefined;
+      if (label !== undefined && label.length > longestLabel) {
+        throw new ApiError("invalid_payload", `label must have at most ${longestLabel} characters.`, {
+          path: "label",
+        });
+      }
       const { token, issued } = await services.tokens.create(scope, label);
       const summary = `Issued a ${scope} token${label ? ` "${label}"` : ""}`;
-      await services.audit.record(serverLog, [
-        { actor: caller.actor, action: "tokens.create", target: issued.id, summary },
-      ]);
+      const record = { actor: caller.actor, action: "tokens.create", target: issued.id, summary };
+      try {
+        await services.audit.record(serverLog, [record]);
+      } catch (error) {
+        // A token that nobody was given must not stay behind.
+        await services.tokens.revoke(issued.id);
+        throw error;
+      }
       return { status: 201, json: { ...item(issued), token } };
     },
   }),

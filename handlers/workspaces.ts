@@ -3,13 +3,19 @@ import type { WorkspaceConfig } from "../lib/host.ts";
 import { forgetWorkspace } from "../lib/server-settings.ts";
 import { route, type Route } from "../lib/route.ts";
 import { scopeReaches, type Scope } from "../lib/scopes.ts";
+import { cleanText } from "../lib/secrets.ts";
 import { workspaceSchema } from "./schemas.ts";
 
 /** A workspace as the list shows it; the engine's user and password only for those who may use them (I03). */
 export function presentWorkspace(config: WorkspaceConfig, scope: Scope): Record<string, unknown> {
-  const { id, name, path, workspaceType, baseUrl, directory, opencode } = config;
+  const { id, name, path, workspaceType, directory, opencode } = config;
   const { username, password, ...open } = opencode;
-  const engine = scopeReaches(scope, "collaborator") ? { ...open, username, password } : open;
+  const isTrusted = scopeReaches(scope, "collaborator");
+  // An address may name user and password as well.
+  const shown = (url: string | undefined): string | undefined =>
+    url === undefined || isTrusted ? url : cleanText(url);
+  const baseUrl = shown(config.baseUrl);
+  const engine = { ...open, baseUrl: shown(open.baseUrl), ...(isTrusted ? { username, password } : {}) };
   const present = Object.fromEntries(Object.entries(engine).filter(([, value]) => value !== undefined));
   return {
     id,

@@ -77,8 +77,8 @@ export class AuditLog {
   }
 
   /** The newest entries, newest first. Lines that are not JSON objects are skipped but count for the limit. */
-  async read(owner: LogOwner, limit: number): Promise<unknown[]> {
-    const items: unknown[] = [];
+  async read(owner: LogOwner, limit: number): Promise<Record<string, unknown>[]> {
+    const items: Record<string, unknown>[] = [];
     let left = limit;
     for await (const { storage, path } of this.#parts(owner)) {
       for await (const line of linesFromEnd(storage, path)) {

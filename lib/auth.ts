@@ -75,6 +75,11 @@ export class Authenticator {
     return (await this.#tokens.find(tokenHash)) !== undefined;
   }
 
+  /** Throws 401 when a caller's token was revoked since its request began. */
+  async insistStillValid(caller: Caller): Promise<void> {
+    if (!(await this.stillValid(caller))) throw unauthorized("The token was revoked while the request waited.");
+  }
+
   #hostActor(header: string | null): Caller | null {
     const token = header?.trim();
     if (!token) return null;

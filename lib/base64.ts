@@ -3,6 +3,8 @@ const padding = 61;
 const invalid = 0x80;
 
 const digits: Uint8Array = Uint8Array.from(alphabet, (character) => character.charCodeAt(0));
+/** Two digits at a time, by 12 bits. */
+const pairs: Uint16Array = Uint16Array.from({ length: 4096 }, (_, n) => ((digits[n >>> 6] ?? 0) << 8) | (digits[n & 63] ?? 0));
 const standardValues: Uint8Array = valuesOf(alphabet);
 const anyValues: Uint8Array = valuesOf(alphabet, "-_");
 
@@ -23,11 +25,13 @@ export function writeBase64(bytes: Uint8Array, target: Uint8Array, at: number): 
   const whole = bytes.length - (bytes.length % 3);
   let out = at;
   for (let i = 0; i < whole; i += 3) {
-    const three = ((bytes[i] ?? 0) << 16) | ((bytes[i + 1] ?? 0) << 8) | (bytes[i + 2] ?? 0);
-    target[out] = digits[three >>> 18] ?? 0;
-    target[out + 1] = digits[(three >>> 12) & 63] ?? 0;
-    target[out + 2] = digits[(three >>> 6) & 63] ?? 0;
-    target[out + 3] = digits[three & 63] ?? 0;
+    const three = ((bytes[i] as number) << 16) | ((bytes[i + 1] as number) << 8) | (bytes[i + 2] as number);
+    const left = pairs[three >>> 12] as number;
+    const right = pairs[three & 4095] as number;
+    target[out] = left >>> 8;
+    target[out + 1] = left;
+    target[out + 2] = right >>> 8;
+    target[out + 3] = right;
     out += 4;
   }
   if (whole === bytes.length) return;
@@ -66,11 +70,12 @@ function decode(text: string, values: Uint8Array): Uint8Array<ArrayBuffer> | nul
   const whole = end - (end % 4);
   let seen = 0;
   let out = 0;
+  // Every index is in range: reads of typed arrays that cannot miss need no fallback, which would cost a third.
   for (let i = 0; i < whole; i += 4) {
-    const a = values[source[i] ?? 0] ?? invalid;
-    const b = values[source[i + 1] ?? 0] ?? invalid;
-    const c = values[source[i + 2] ?? 0] ?? invalid;
-    const d = values[source[i + 3] ?? 0] ?? invalid;
+    const a = values[source[i] as number] as number;
+    const b = values[source[i + 1] as number] as number;
+    const c = values[source[i + 2] as number] as number;
+    const d = values[source[i + 3] as number] as number;
     seen |= a | b | c | d;
     bytes[out] = (a << 2) | (b >>> 4);
     bytes[out + 1] = (b << 4) | (c >>> 2);

@@ -76,14 +76,14 @@ export class CatalogIndex {
   /** Adds entries, or replaces those of the same path. */
   put(entries: readonly Entry[]): void {
     if (this.#plain && entries.some((entry) => hasSurrogate(entry.path))) this.#plain = false;
-    const sorted = entries.length > 1 ? entries.toSorted((a, b) => this.#compare(a.path, b.path)) : entries;
+    const sorted = entries.length > 1 ? entries.toSorted((a, b) => compare(a.path, b.path)) : entries;
     for (let from = 0; from < sorted.length;) {
       const first = sorted[from];
       if (!first) break;
       const index = this.#chunkIndexOf(first.path);
       const limit = this.#chunks[index + 1]?.paths[0];
       let to = from + 1;
-      for (let next = sorted[to]; next && (limit === undefined || this.#compare(next.path, limit) < 0);)
+      for (let next = sorted[to]; next && (limit === undefined || compare(next.path, limit) < 0);)
         next = sorted[(to += 1)];
       this.#merge(index, sorted, from, to);
       from = to;
@@ -234,18 +234,19 @@ export class CatalogIndex {
     this.#sums.fill(null);
   }
 
-  #compare(a: string, b: string): number {
-    if (!this.#plain) return compareCodePoints(a, b);
-    return a < b ? -1 : a > b ? 1 : 0;
+  /** How paths of the index are compared with this one. */
+  #comparing(path: string): (a: string, b: string) => number {
+    return this.#plain && !hasSurrogate(path) ? compareUnits : compareCodePoints;
   }
 
   /** The chunk that holds a path or would. */
   #chunkIndexOf(path: string): number {
     let low = 0;
     let high = this.#chunks.length;
+    const compare = this.#comparing(path);
     while (high - low > 1) {
       const middle = (low + high) >>> 1;
-      if (this.#compare(this.#chunks[middle]?.paths[0] ?? "", path) <= 0) low = middle;
+      if (compare(this.#chunks[middle]?.paths[0] ?? "", path) <= 0) low = middle;
       else high = middle;
     }
     return low;
@@ -254,9 +255,10 @@ export class CatalogIndex {
   #lowerBound(paths: readonly string[], path: string): number {
     let low = 0;
     let high = paths.length;
+    const compare = this.#comparing(path);
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.#compare(paths[middle] ?? "", path) < 0) low = middle + 1;
+      if (compare(paths[middle] ?? "", path) < 0) low = middle + 1;
       else high = middle;
     }
     return low;
@@ -317,7 +319,7 @@ export class CatalogIndex {
     for (let i = from; i < to; i += 1) {
       const entry = entries[i];
       if (!entry) continue;
-      for (; chunk && at < old.length && this.#compare(old[at] ?? "", entry.path) < 0; at += 1)
+      for (; chunk && at < old.length && compare(old[at] ?? "", entry.path) < 0; at += 1)
         copyRow(chunk, at, rows);
       // What replaces an entry of its kind keeps the verdict of the ignore rules, which look at names alone.
       const replaced = chunk && old[at] === entry.path ? (chunk.flags[at++] ?? 0) : 0;
@@ -346,7 +348,7 @@ export class CatalogIndex {
     let index = this.#chunkIndexOf(from);
     for (let chunk = this.#chunks[index]; chunk; chunk = this.#chunks[index]) {
       const first = chunk.paths[0] ?? "";
-      if (this.#compare(first, to) >= 0) break;
+      if (this.#comparing(to)(first, to) >= 0) break;
       const start = this.#lowerBound(chunk.paths, from);
       const stop = this.#lowerBound(chunk.paths, to);
       if (stop > start) {
@@ -441,6 +443,10 @@ function digitsOf({ revision, size }: Entry): number | null {
 
 function isIgnoreFile(path: string): boolean {
   return path.endsWith(".gitignore") && (path.length === 10 || path.at(-11) === "/");
+}
+
+function compareUnits(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
 }
 
 function hasSurrogate(text: string): boolean {

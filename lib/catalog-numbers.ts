@@ -15,10 +15,15 @@ export class EventNumbers {
   /**
    * @param data the data directory's storage
    * @param workspaceId whose events are numbered
+   * @param topic which of its feeds
    */
-  constructor(data: Storage, workspaceId: string) {
+  constructor(
+    data: Storage,
+    workspaceId: string,
+    topic: "file-events" | "workspace-events" = "file-events",
+  ) {
     this.#data = data;
-    this.#path = `file-events/${workspaceId}.json`;
+    this.#path = `${topic}/${workspaceId}.json`;
   }
 
   /** Reserves numbers for this life and answers the one before the first: 0 in the very first life. */

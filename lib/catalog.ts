@@ -208,13 +208,14 @@ export class Catalog {
 
   async #build(): Promise<CatalogIndex> {
     try {
-      const keeper = new CatalogKeeper(this.#options.storage, (change) => this.#publish(change));
-      // From here on reports are taken down, to be looked at when the walk is through.
-      this.#keeper = keeper;
       const base = await this.#numbers.open();
       this.#feed = new Feed<FileEvent>(keptEvents, base);
       if (this.#closed) this.#feed.close();
       await sleepUntil(this.#watchStarted, watchPatienceMs);
+      const keeper = new CatalogKeeper(this.#options.storage, (change) => this.#publish(change));
+      // From here on reports are taken down, to be looked at when the walk is through.
+      this.#keeper = keeper;
+      if (this.#closed) keeper.close();
       const started = performance.now();
       this.#unwatchedWalk = !this.#live;
       await keeper.build();

@@ -3,8 +3,9 @@ import type { ApprovalQuestion, ApprovalStore, Verdict } from "./approvals.ts";
 import type { AuditLog, AuditRecord } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
 import { describeChanges } from "./diff.ts";
-import { ApiError } from "./errors.ts";
+import { ApiError, toApiError } from "./errors.ts";
 import { sha256Hex } from "./hash.ts";
+import type { Log } from "./host.ts";
 import { absolutePath } from "./paths.ts";
 import type { Context } from "./route.ts";
 import {
@@ -90,9 +91,13 @@ export interface ChangesOptions {
   approvals: ApprovalStore;
   audit: AuditLog;
   authenticator: Authenticator;
+  log: Log;
   /** Whether a workspace may still be written: it may be deleted while the host thinks. */
   stillServed(workspace: Workspace): boolean;
 }
+
+/** Most bytes of new contents that wait for the host in memory; one write alone may be larger. */
+const mostHeldBytes = 64 * 1024 * 1024;
 
 /** How often a merge is planned again when foreign programs keep changing its files. */
 const mostReplans = 50;
@@ -111,6 +116,7 @@ interface Guarded<T> {
 export class Changes {
   readonly #options: ChangesOptions;
   readonly #locks = new WeakMap<Storage, ReturnType<typeof pLimit>>();
+  #heldBytes = 0;
 
   constructor(options: ChangesOptions) {
     this.#options = options;
@@ -129,7 +135,7 @@ export class Changes {
     const guarded = await prepare(workspace, request);
     let verdict: Verdict | null = null;
     try {
-      verdict = await this.#ask(context, request, guarded);
+      verdict = await this.#holding(guarded.changes, () => this.#ask(context, request, guarded));
       const { id, by } = verdict;
       await this.#insistOnAllowed(context, verdict);
       return await this.#lock(workspace)(() =>
@@ -139,6 +145,21 @@ export class Changes {
       if (verdict) await this.#recordFailure(context, request, verdict);
       await discardStaged(workspace.storage, guarded.changes);
       throw error;
+    }
+  }
+
+  /** Does what waits for the host; over the limit of memory a write is refused instead of kept. */
+  async #holding<T>(changes: readonly Change[], wait: () => Promise<T>): Promise<T> {
+    const bytes = bytesInMemory(changes);
+    if (this.#heldBytes > 0 && this.#heldBytes + bytes > mostHeldBytes) {
+      const message = `Writes of ${this.#heldBytes} bytes wait for the host already; try again when some are answered.`;
+      throw new ApiError("too_many_requests", message, undefined, { headers: { "retry-after": "10" } });
+    }
+    this.#heldBytes += bytes;
+    try {
+      return await wait();
+    } finally {
+      this.#heldBytes -= bytes;
     }
   }
 
@@ -158,7 +179,8 @@ export class Changes {
       // The diff costs reading every file: nobody is asked in auto mode.
       diff: this.#options.mode === "auto" ? "" : await describeChanges(workspace.storage, shownOf(items)),
     };
-    const approval = request.paths.length === 0 ? null : await this.permit(context, question);
+    const ask = (): Promise<Approval | null> => this.permit(context, question);
+    const approval = request.paths.length === 0 ? null : await this.#holding(shownOf(items), ask);
     return this.#lock(workspace)(async () => {
       const together = request.independent && items.length > 1 ? await commitAll(workspace, items) : null;
       const outcomes = together ?? (await commitOneByOne(workspace, items));
@@ -211,7 +233,9 @@ export class Changes {
     const changed = guarded.changes.flatMap((change) =>
       change.op === "move" ? [change.from, change.to] : [change.path],
     );
-    const paths = new Set([...request.paths, ...changed.map((path) => absolutePath(workspace.path, path))]);
+    const real = await realPaths(workspace.storage, guarded.changes);
+    const all = [...changed, ...real].map((path) => absolutePath(workspace.path, path));
+    const paths = new Set([...request.paths, ...all]);
     const diff = await describeChanges(workspace.storage, guarded.changes);
     return this.#options.approvals.ask(
       question(context, request, [...paths], diff),
@@ -251,11 +275,35 @@ export class Changes {
     }
   }
 
-  #recordFailure(context: Context, request: Recorded, verdict: Verdict): Promise<void> {
+  async #recordFailure(context: Context, request: Recorded, verdict: Verdict): Promise<void> {
     const { id, by, decision } = verdict;
     const outcome = decision === "allowed" ? "failed" : decision;
     const approval = by ? { id, by } : { id };
-    return this.#options.audit.record(context.workspace.id, records(context, request, approval, { outcome }));
+    try {
+      await this.#options.audit.record(context.workspace.id, records(context, request, approval, { outcome }));
+    } catch (error) {
+      // Why the write was refused is what its caller must be told.
+      this.#options.log("ERROR", `Could not record that a write was ${outcome}: ${String(error)}`);
+    }
+  }
+
+  /** Records what was committed. When that fails the caller is told both: that it was done, and that it was not recorded. */
+  async #recordDone(
+    context: Context,
+    request: WriteRequest<unknown>,
+    approval: Approval | null,
+  ): Promise<void> {
+    try {
+      await this.#options.audit.record(context.workspace.id, records(context, request, approval, {}));
+    } catch (cause) {
+      const { code, message } = toApiError(cause);
+      throw new ApiError(
+        code === "insufficient_storage" ? code : "storage_failed",
+        `The change was made, but could not be recorded in the audit log: ${message}`,
+        undefined,
+        { cause },
+      );
+    }
   }
 
   async #commit<T>(
@@ -272,7 +320,7 @@ export class Changes {
         if (approval && attempt === 0) await insistOnSeen(workspace.storage, guarded);
         const entries = await workspace.commit(guarded.changes);
         await guarded.plan.effect?.();
-        await this.#options.audit.record(workspace.id, records(context, request, approval, {}));
+        await this.#recordDone(context, request, approval);
         return await guarded.plan.answer(entries);
       } catch (error) {
         if (!(error instanceof StorageError) || error.code !== "conflict") throw error;
@@ -316,6 +364,24 @@ async function commitOneByOne<T>(
     }
   }
   return outcomes;
+}
+
+function bytesInMemory(changes: readonly Change[]): number {
+  let bytes = 0;
+  for (const change of changes) {
+    if (change.op === "write" && change.body instanceof Uint8Array) bytes += change.body.length;
+  }
+  return bytes;
+}
+
+/** Where writes through links land: the host has to see those paths as well (I32). */
+async function realPaths(storage: Storage, changes: readonly Change[]): Promise<string[]> {
+  const paths: string[] = [];
+  for (const change of changes) {
+    const entry = change.op === "write" ? await storage.stat(change.path) : null;
+    if (entry?.real !== undefined) paths.push(entry.real);
+  }
+  return paths;
 }
 
 function shownOf(items: readonly ChangeItem<unknown>[]): Change[] {

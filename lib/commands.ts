@@ -48,7 +48,7 @@ export function commandName(name: MaybeText): string {
     "invalid_command_name",
     clean === ""
       ? "The command has no name; send one like review-pr."
-      : `${JSON.stringify(clean)} is no command name: use letters, digits, _ and -, at most 200 characters.`,
+      : `${JSON.stringify(clean.slice(0, 80))} is no command name: use letters, digits, _ and -, at most 200 characters.`,
   );
 }
 

@@ -49,6 +49,12 @@ export class Feed<T extends Numbered> {
     return this.#waiting.size;
   }
 
+  /** Makes the numbers rise from a base, before the first event; see the constructor. */
+  startFrom(base: number): void {
+    if (this.#items.length > 0) throw new Error("the feed has begun");
+    this.#cursor = base;
+  }
+
   /** Adds an event made from its number and wakes who waits. */
   publish(make: (seq: number) => T): T {
     this.#cursor += 1;

@@ -9,7 +9,13 @@ import {
   type JsoncNode,
   type JsoncProblem,
 } from "./jsonc.ts";
-import { readText, StorageError, type Change, type ReadableStorage } from "./storage.ts";
+import {
+  readText,
+  StorageError,
+  type Change,
+  type ReadableStorage,
+  type StorageErrorCode,
+} from "./storage.ts";
 
 /** What the functions here read through: a storage, a view of a plan, or a view of the cache. */
 export type Reader = Pick<ReadableStorage, "stat" | "readFile">;
@@ -26,8 +32,18 @@ export interface OpencodeFile {
 
 /** Chooses the opencode file: `opencode.jsonc` if it exists, else `opencode.json`, else the first to be made (wire contract, 10.3). */
 export async function chooseOpencode(reader: Pick<Reader, "stat">): Promise<string> {
-  if (await reader.stat("opencode.jsonc")) return "opencode.jsonc";
-  return (await reader.stat("opencode.json")) ? "opencode.json" : "opencode.jsonc";
+  for (const path of ["opencode.jsonc", "opencode.json"]) if (await isThere(reader, path)) return path;
+  return "opencode.jsonc";
+}
+
+/** A link that leads out of the root is there: reading it then says what is wrong. */
+async function isThere(reader: Pick<Reader, "stat">, path: string): Promise<boolean> {
+  try {
+    return (await reader.stat(path)) !== null;
+  } catch (error) {
+    if (error instanceof StorageError && error.code === "outside") return true;
+    throw error;
+  }
 }
 
 /** Reads the opencode file; 422 `invalid_jsonc` with code, offset and length of each error when it is broken. */
@@ -164,6 +180,13 @@ function kindOf(value: unknown): string {
   return typeof value === "object" ? "an object" : `a ${typeof value}`;
 }
 
+/** What is the matter with a configuration that no client can put right by asking differently. */
+const unreadable: Partial<Record<StorageErrorCode, string>> = {
+  not_a_file: "cannot be read as UTF-8 text",
+  is_directory: "is a directory",
+  outside: "is a link that leads out of the workspace",
+};
+
 async function readConfigText(
   reader: Pick<Reader, "readFile">,
   path: string,
@@ -172,9 +195,10 @@ async function readConfigText(
   try {
     return (await readText(reader, path))?.text ?? null;
   } catch (cause) {
-    if (!(cause instanceof StorageError) || cause.code !== "not_a_file") throw cause;
+    const why = cause instanceof StorageError ? unreadable[cause.code] : undefined;
+    if (why === undefined) throw cause;
     const details =
       code === "invalid_jsonc" ? [{ code: "InvalidCharacter", offset: 0, length: 0 }] : undefined;
-    throw new ApiError(code, `${path} cannot be read as UTF-8 text.`, details, { status: 422, cause });
+    throw new ApiError(code, `${path} ${why}.`, details, { status: 422, cause });
   }
 }

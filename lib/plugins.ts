@@ -1,7 +1,7 @@
 import { isJsonObject } from "./json.ts";
 import { misshapen, opencodeObject, type OpencodeFile } from "./opencode-config.ts";
 import { absolutePath } from "./paths.ts";
-import { compareCodePoints, type ReadableStorage } from "./storage.ts";
+import { compareCodePoints, StorageError, type ReadableStorage } from "./storage.ts";
 
 /** A plugin as listed (wire contract, 10.5). */
 export interface PluginItem {
@@ -56,6 +56,12 @@ export function withoutPlugin(file: OpencodeFile, spec: string): Record<string, 
   return { ...config, plugin: [plugin].flat().filter((present) => !goes(present)) };
 }
 
+/** A file, or a link out of the root, where the directory would be holds no plugins. */
+function nothingThere(error: unknown): null {
+  if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside")) return null;
+  throw error;
+}
+
 /** The plugin files directly in a directory, sorted by name (I54). `shownPath` makes of their storage path the `path` of the answer. */
 export async function pluginFiles(
   storage: Pick<ReadableStorage, "list">,
@@ -63,7 +69,7 @@ export async function pluginFiles(
   scope: "project" | "global",
 ): Promise<PluginItem[]> {
   const dir = pluginDirs[scope];
-  const entries = (await storage.list(dir)) ?? [];
+  const entries = (await storage.list(dir).catch(nothingThere)) ?? [];
   return entries
     .filter((entry) => entry.kind === "file" && /\.[jt]s$/.test(entry.path))
     .toSorted((a, b) => compareCodePoints(a.path, b.path))

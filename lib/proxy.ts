@@ -68,6 +68,8 @@ export async function forward(
   firstByteMs: number,
 ): Promise<Response> {
   const headers = { ...requestHeaders(request.headers), ...target.headers };
+  // A length without its body would have the target take the next request for one.
+  if (request.body === null) delete headers["content-length"];
   if (!host.rawFetch) {
     // The built-in client decodes what comes compressed and frames bodies by itself (I60).
     headers["accept-encoding"] = "identity";

@@ -31,6 +31,9 @@ const secretWords = new Set([
   "sig",
 ]);
 
+/** How words end that are such words run together: `githubtoken`, `clientsecret`. */
+const secretEnding = /(?:secret|password|passwd|passphrase|token|apikey|accesskey|secretkey|privatekey|credentials?)$/;
+
 /** Words before `key` that say it is none of a lock. */
 const openKeys = new Set(["public", "leader", "sort", "primary", "cache", "prompt"]);
 
@@ -44,8 +47,10 @@ export function isSecretName(name: string): boolean {
     .replace(/([a-z0-9])([A-Z])/g, "$1 $2")
     .toLowerCase()
     .split(/[^a-z0-9]+/)
+    // Secrets are numbered: `token2`, `API_KEY_1`.
+    .map((word) => word.replace(/\d+$/, ""))
     .filter((word) => word !== "");
-  if (words.some((word) => secretWords.has(word))) return true;
+  if (words.some((word) => secretWords.has(word) || secretEnding.test(word))) return true;
   const last = words.at(-1);
   return (last === "key" || last === "keys") && !openKeys.has(words.at(-2) ?? "");
 }

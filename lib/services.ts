@@ -47,6 +47,7 @@ export async function openServices(host: Host): Promise<Services> {
     approvals,
     audit,
     authenticator,
+    log: host.log,
     stillServed: (workspace) => workspaces.has(workspace),
   });
   return {

@@ -90,7 +90,9 @@ export function checkSettings(file: unknown, configPath: string): SettingsFile {
   const key = v.getDotPath(issue);
   const where = key === null ? configPath : `${configPath}: ${key}`;
   if (issue.type === "object" && issue.input === undefined) throw new ConfigError(`${where} is missing.`);
-  const got = secretKey.test(key ?? "") ? "" : `, got ${quoted(issue.input)}`;
+  // An object or list may hold a password further down.
+  const isHidden = secretKey.test(key ?? "") || (issue.input instanceof Object && Object.keys(issue.input).length > 0);
+  const got = isHidden ? "" : `, got ${quoted(issue.input)}`;
   throw new ConfigError(`${where} ${issue.message}${got}.`);
 }
 

@@ -41,7 +41,7 @@ export function skillName(name: MaybeText): string {
     "invalid_skill_name",
     trimmed === ""
       ? "The skill has no name; send one like my-skill."
-      : `${JSON.stringify(trimmed)} is no skill name: use lower-case letters and digits, joined by single hyphens, at most ${maxNameLength} characters.`,
+      : `${JSON.stringify(trimmed.slice(0, 80))} is no skill name: use lower-case letters and digits, joined by single hyphens, at most ${maxNameLength} characters.`,
   );
 }
 

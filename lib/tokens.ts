@@ -26,6 +26,8 @@ interface Loaded {
 /** How long the file is trusted before its revision is looked at again: other processes may edit it (I22). */
 const trustMs = 100;
 const longestStore = 16 * 1024 * 1024;
+/** Most characters of a label. */
+export const longestLabel: number = 200;
 
 /** The issued tokens: one JSON file, serialised and atomic, durable before any answer, and never overwritten when damaged. */
 export class TokenStore {
@@ -44,9 +46,18 @@ export class TokenStore {
     this.#checkedAt = performance.now();
   }
 
-  /** The token with this hash, or undefined. */
+  /** The token with this hash, or undefined. Who asks may be a stranger: what is wrong with the store is told to the log alone. */
   async find(hash: string): Promise<IssuedToken | undefined> {
-    await this.#refresh();
+    try {
+      await this.#refresh();
+    } catch (cause) {
+      throw new ApiError(
+        "token_store_damaged",
+        "Issued tokens cannot be checked now; the log of the server says why.",
+        undefined,
+        { cause },
+      );
+    }
     return this.#loaded.byHash.get(hash);
   }
 
@@ -100,12 +111,15 @@ export class TokenStore {
         const rows = edit(this.#loaded.rows);
         if (rows === null) return;
         const text = `${JSON.stringify({ schemaVersion: 1, updatedAt: Date.now(), tokens: rows }, null, 2)}\n`;
+        const body = new TextEncoder().encode(text);
+        // A larger one could not be read again.
+        if (body.length > longestStore && rows.length > this.#loaded.rows.length) throw full();
         try {
           const [entry] = await this.#file.storage.commit([
             {
               op: "write",
               path: this.#file.path,
-              body: new TextEncoder().encode(text),
+              body,
               ifRevision: this.#loaded.revision,
             },
           ]);
@@ -148,6 +162,10 @@ function parseRows(file: StoreFile, bytes: Uint8Array): unknown[] {
     );
   }
   return rows;
+}
+
+function full(): ApiError {
+  return new ApiError("insufficient_storage", "The token store is full; revoke tokens that nobody uses.");
 }
 
 function index(revision: string | null, rows: readonly unknown[]): Loaded {

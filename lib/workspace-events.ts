@@ -1,5 +1,6 @@
 import { parse } from "jsonc-parser";
-import { Feed, type Numbered } from "./feed.ts";
+import type { EventNumbers } from "./catalog-numbers.ts";
+import { Feed, type FeedPage, type Numbered } from "./feed.ts";
 import { readText, type ReadableStorage } from "./storage.ts";
 
 /** What of the agent's state changed. */
@@ -18,6 +19,8 @@ export interface WorkspaceEvent extends Numbered {
 
 /** How many events are kept for readers that fall behind. */
 const keptEvents = 500;
+/** Without a watch a reader that waits has the files looked at this often, milliseconds. */
+const rescanMs = 500;
 
 const places: readonly (readonly [RegExp, EventReason])[] = [
   [/^\.opencode\/skills?(\/|$)/, "skills"],
@@ -36,21 +39,47 @@ const configFiles = ["opencode.jsonc", "opencode.json"] as const;
 export class WorkspaceEvents {
   readonly #workspaceId: string;
   readonly #storage: ReadableStorage;
+  readonly #numbers: EventNumbers;
   readonly #feed = new Feed<WorkspaceEvent>(keptEvents);
   readonly #known = new Map<string, string | null>();
   #config: Record<string, string> = {};
   /** When the first and the last change was noticed that the engine has not seen. */
   #unseen: { since: number; last: number } | null = null;
   #queue: Promise<void> = Promise.resolve();
+  #begun = false;
+  #live = false;
 
-  constructor(workspaceId: string, storage: ReadableStorage) {
+  constructor(workspaceId: string, storage: ReadableStorage, numbers: EventNumbers) {
     this.#workspaceId = workspaceId;
     this.#storage = storage;
+    this.#numbers = numbers;
   }
 
-  /** The feed that readers follow. */
-  get feed(): Feed<WorkspaceEvent> {
-    return this.#feed;
+  /** How many readers wait. */
+  get waiting(): number {
+    return this.#feed.waiting;
+  }
+
+  /**
+   * Events after `since`, oldest first. Holds until there is something to tell, `waitMs` pass, the signal aborts or
+   * the feed is closed. Without a watch the files are looked at for it.
+   */
+  async wait(since: number, waitMs: number, signal: AbortSignal): Promise<FeedPage<WorkspaceEvent>> {
+    const deadline = performance.now() + waitMs;
+    for (;;) {
+      if (!this.#live) this.noticeAll();
+      await this.settled();
+      const left = Math.max(0, deadline - performance.now());
+      const page = await this.#feed.wait(since, this.#live ? left : Math.min(left, rescanMs), signal);
+      const isOver = performance.now() >= deadline || signal.aborted || this.#feed.closed;
+      if (page.items.length > 0 || page.reset || isOver) return page;
+    }
+  }
+
+  /** Says whether every change will be reported from now on. What came before has to be looked for. */
+  setLive(live: boolean): void {
+    this.#live = live;
+    if (live) this.noticeAll();
   }
 
   /** Since when the engine works with an older state than the files have, milliseconds since the epoch; null: it does not. */
@@ -69,9 +98,12 @@ export class WorkspaceEvents {
     this.#unseen = this.#unseen.last > startedAt ? { since: startedAt, last: this.#unseen.last } : null;
   }
 
-  /** Takes note of what is there, so that only later changes are news. */
+  /** Takes note of what is there, so that only later changes are news. Once: a second call changes nothing. */
   begin(): Promise<void> {
+    if (this.#begun) return this.settled();
+    this.#begun = true;
     return this.#enqueue(async () => {
+      this.#feed.startFrom(await this.#numbers.open());
       for (const path of await this.#interesting()) this.#known.set(path, await this.#revision(path));
       this.#config = await this.#readConfig();
     });
@@ -179,7 +211,7 @@ export class WorkspaceEvents {
   #publish(reason: EventReason, paths: string[]): void {
     const timestamp = Date.now();
     this.#unseen = { since: this.#unseen?.since ?? timestamp, last: timestamp };
-    this.#feed.publish((seq) => ({
+    const { seq } = this.#feed.publish((seq) => ({
       id: crypto.randomUUID(),
       seq,
       workspaceId: this.#workspaceId,
@@ -187,6 +219,7 @@ export class WorkspaceEvents {
       paths,
       timestamp,
     }));
+    this.#numbers.given(seq);
   }
 }
 

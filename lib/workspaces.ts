@@ -1,9 +1,12 @@
+import pLimit from "p-limit";
 import { Catalog } from "./catalog.ts";
+import { EventNumbers } from "./catalog-numbers.ts";
 import { FileCache, type ParsedCache } from "./cache.ts";
 import { ApiError } from "./errors.ts";
 import type { Ancestor, Host, Log, WorkspaceConfig } from "./host.ts";
+import { isJsonObject } from "./json.ts";
 import { isInside } from "./paths.ts";
-import type { Change, Entry, Storage, Watch, WatchBatch } from "./storage.ts";
+import { StorageError, type Change, type Entry, type Storage, type Watch, type WatchBatch } from "./storage.ts";
 import { WorkspaceEvents } from "./workspace-events.ts";
 
 /** How long until a lost watch is tried again, milliseconds. */
@@ -25,6 +28,8 @@ export class Workspace {
   readonly #log: Log;
   #watch: Promise<Watch | null> | null = null;
   #rewatch: ReturnType<typeof setTimeout> | undefined;
+  /** The host knows that there is no watch. */
+  #warned = false;
   #closed = false;
 
   constructor(config: WorkspaceConfig, host: Host) {
@@ -36,13 +41,14 @@ export class Workspace {
     this.#files = new FileCache(this.storage);
     this.cache = this.#files;
     this.#log = host.log;
-    this.events = new WorkspaceEvents(config.id, this.storage);
+    const numbers = new EventNumbers(host.data, config.id, "workspace-events");
+    this.events = new WorkspaceEvents(config.id, this.storage, numbers);
     this.catalog = new Catalog({ workspaceId: config.id, storage: this.storage, data: host.data });
   }
 
-  /** Starts watching the files, if that has not happened; requests need not wait for it. */
+  /** Starts watching the files, unless that has happened or is due later; requests need not wait for it. */
   watch(): void {
-    if (this.#watch || this.#closed) return;
+    if (this.#watch || this.#rewatch || this.#closed) return;
     this.#watch = this.#startWatch();
     this.catalog.expectWatch(this.#watch);
   }
@@ -83,8 +89,10 @@ export class Workspace {
       await watch?.close();
       return null;
     }
+    this.#warned = false;
     this.#files.setLive(true);
     this.catalog.setLive(true);
+    this.events.setLive(true);
     return watch;
   }
 
@@ -105,26 +113,35 @@ export class Workspace {
   #watchLost(): void {
     this.#files.setLive(false);
     this.catalog.setLive(false);
-    this.#log(
-      "WARN",
-      `Cannot watch ${this.path}: changes made by other programs are found by looking at each request.`,
-    );
+    this.events.setLive(false);
+    if (!this.#warned) {
+      this.#log(
+        "WARN",
+        `Cannot watch ${this.path}: changes made by other programs are found by looking at each request.`,
+      );
+    }
+    this.#warned = true;
     this.#watch = null;
-    this.#rewatch = setTimeout(() => this.watch(), rewatchMs);
+    this.#rewatch = setTimeout(() => {
+      this.#rewatch = undefined;
+      this.watch();
+    }, rewatchMs);
     // A waiting timer must not keep a process alive; runtimes without processes have no unref.
     (this.#rewatch as { unref?: () => void }).unref?.();
   }
 }
 
-/** What the server remembers of its workspaces over a restart (I96). */
+/** What a server remembers of its workspaces over a restart (I96). */
 interface Remembered {
   /** The ids that were configured when this was written: another set of workspaces starts afresh. */
-  configured: string[];
+  configured: readonly string[];
   active: string | null;
-  deleted: string[];
+  deleted: readonly string[];
 }
 
 const rememberedPath = "workspaces.json";
+/** Servers with other workspaces share the data directory: so many of them are remembered beside ours. */
+const mostRemembered = 50;
 
 /** The list of workspaces: which there are, which is active, which may be used. */
 export class WorkspaceRegistry {
@@ -133,6 +150,7 @@ export class WorkspaceRegistry {
   #list: Workspace[];
   #roots: string[];
   #deleted: string[] = [];
+  readonly #changing = pLimit(1);
 
   private constructor(host: Host) {
     this.#host = host;
@@ -173,8 +191,7 @@ export class WorkspaceRegistry {
   /** The workspace with this id; 404 when there is none, 403 when it lies outside the authorised roots. */
   get(id: string): Workspace {
     const workspace = this.#list.find((candidate) => candidate.id === id);
-    if (!workspace)
-      throw new ApiError("workspace_not_found", `There is no workspace ${JSON.stringify(id.slice(0, 80))}.`);
+    if (!workspace) throw notFound(id);
     if (!this.#authorized(workspace)) {
       throw new ApiError(
         "workspace_unauthorized",
@@ -191,17 +208,25 @@ export class WorkspaceRegistry {
   }
 
   /** Makes a workspace the active one, remembered over restarts. */
-  async activate(workspace: Workspace): Promise<void> {
-    this.#list = [workspace, ...this.#list.filter((other) => other !== workspace)];
-    await this.#remember();
+  activate(workspace: Workspace): Promise<void> {
+    return this.#changing(async () => {
+      if (!this.#list.includes(workspace)) throw notFound(workspace.id);
+      await this.#remember(workspace.id, this.#deleted);
+      this.#list = [workspace, ...this.#list.filter((other) => other !== workspace)];
+    });
   }
 
   /** Takes a workspace (never its files) and its exact path from the list, remembered over restarts. */
   async delete(workspace: Workspace): Promise<void> {
-    this.#list = this.#list.filter((other) => other !== workspace);
-    this.#roots = this.#roots.filter((root) => root !== workspace.path);
-    this.#deleted.push(workspace.id);
-    await this.#remember();
+    await this.#changing(async () => {
+      if (!this.#list.includes(workspace)) throw notFound(workspace.id);
+      const list = this.#list.filter((other) => other !== workspace);
+      const deleted = [...this.#deleted, workspace.id];
+      await this.#remember(list[0]?.id ?? null, deleted);
+      this.#list = list;
+      this.#deleted = deleted;
+      this.#roots = this.#roots.filter((root) => root !== workspace.path);
+    });
     await workspace.close();
   }
 
@@ -214,18 +239,33 @@ export class WorkspaceRegistry {
     return this.#roots.some((root) => isInside(root, workspace.path));
   }
 
-  async #remember(): Promise<void> {
-    const remembered: Remembered = {
-      configured: this.#configured,
-      active: this.active?.id ?? null,
-      deleted: this.#deleted,
-    };
-    const body = new TextEncoder().encode(`${JSON.stringify(remembered, null, 2)}\n`);
-    await this.#host.data.commit([{ op: "write", path: rememberedPath, body }]);
+  /** Remembers the state of this set of workspaces, and leaves alone what other servers remember. */
+  async #remember(active: string | null, deleted: readonly string[]): Promise<void> {
+    const own: Remembered = { configured: this.#configured, active, deleted };
+    for (let attempt = 0; ; attempt += 1) {
+      const { servers, revision } = await this.#readRemembered();
+      const others = servers.filter((other) => !this.#isOwn(other));
+      const text = `${JSON.stringify({ servers: [own, ...others].slice(0, mostRemembered) }, null, 2)}\n`;
+      const body = new TextEncoder().encode(text);
+      try {
+        await this.#host.data.commit([{ op: "write", path: rememberedPath, body, ifRevision: revision }]);
+        return;
+      } catch (error) {
+        // Another server was faster: its state has to be kept too.
+        if (!(error instanceof StorageError && error.code === "conflict") || attempt >= 20) throw error;
+      }
+    }
+  }
+
+  #isOwn({ configured }: Remembered): boolean {
+    return (
+      configured.length === this.#configured.length && this.#configured.every((id) => configured.includes(id))
+    );
   }
 
   async #recall(): Promise<void> {
-    const remembered = await this.#readRemembered();
+    const { servers } = await this.#readRemembered();
+    const remembered = servers.find((one) => this.#isOwn(one));
     if (!remembered) return;
     const deleted = new Set(remembered.deleted);
     const gone = this.#list.filter((workspace) => deleted.has(workspace.id));
@@ -242,24 +282,31 @@ export class WorkspaceRegistry {
     if (active) this.#list = [active, ...this.#list.filter((workspace) => workspace !== active)];
   }
 
-  async #readRemembered(): Promise<Remembered | null> {
+  async #readRemembered(): Promise<{ servers: Remembered[]; revision: string | null }> {
     const file = await this.#host.data.readFile(rememberedPath, { maxBytes: 1024 * 1024 });
-    if (!file) return null;
+    if (!file) return { servers: [], revision: null };
+    const { revision } = file.entry;
     try {
-      // A checked boundary: each part is checked below before it is used.
-      const value = JSON.parse(new TextDecoder().decode(file.bytes)) as Partial<Remembered> | null;
-      const { configured, active, deleted } = value ?? {};
-      if (!Array.isArray(configured) || !Array.isArray(deleted)) return null;
-      const same =
-        configured.length === this.#configured.length &&
-        this.#configured.every((id) => configured.includes(id));
-      return same ? { configured, deleted, active: typeof active === "string" ? active : null } : null;
+      const value: unknown = JSON.parse(new TextDecoder().decode(file.bytes));
+      const list = isJsonObject(value) && Array.isArray(value["servers"]) ? value["servers"] : [];
+      return { servers: list.map(toRemembered).filter((one) => one !== null), revision };
     } catch {
       this.#host.log(
         "WARN",
         `${this.#host.data.location}/${rememberedPath} is not JSON; the configured order of workspaces is used.`,
       );
-      return null;
+      return { servers: [], revision };
     }
   }
+}
+
+function toRemembered(value: unknown): Remembered | null {
+  if (!isJsonObject(value)) return null;
+  const { configured, active, deleted } = value;
+  if (!Array.isArray(configured) || !Array.isArray(deleted)) return null;
+  return { configured, deleted, active: typeof active === "string" ? active : null };
+}
+
+function notFound(id: string): ApiError {
+  return new ApiError("workspace_not_found", `There is no workspace ${JSON.stringify(id.slice(0, 80))}.`);
 }

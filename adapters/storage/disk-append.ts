@@ -81,6 +81,8 @@ export class Appender {
       if (heal && size > 0 && this.#lastByte(fd, size) !== newline)
         bytes = new TextEncoder().encode(`\n${text}`);
       await this.#writeOnce(fd, size, bytes);
+      // A log only grows, so its size tells two appends of one tick apart: readers need not wait for the next tick.
+      this.#context.clock.stamped(fs.fstatSync(fd).mtimeMs);
       await fs.fdatasync(fd);
     } finally {
       fs.closeSync(fd);

@@ -22,6 +22,8 @@ export interface ServerOptions {
   /** Added to `--approval auto`; of a repeated flag the last one wins. */
   flags?: readonly string[];
   env?: Readonly<Record<string, string>>;
+  /** The program and what comes before the flags. Default: this Node and the built command. */
+  command?: readonly string[];
 }
 
 /** Credentials and body of a request. */
@@ -90,7 +92,8 @@ export async function startServer(options: ServerOptions = {}): Promise<TestServ
   if (given !== null) await mkdir(given, { recursive: true });
   const workspace = given === null ? "" : realpathSync(given);
   const flags = [...(workspace ? ["--workspace", workspace] : []), "--approval", "auto", "--port", "0"];
-  const child = spawn(process.execPath, [command, ...flags, ...(options.flags ?? [])], {
+  const [program = process.execPath, ...before] = options.command ?? [process.execPath, command];
+  const child = spawn(program, [...before, ...flags, ...(options.flags ?? [])], {
     env: {
       PATH: process.env["PATH"] ?? "",
       HOME: home,

@@ -1,0 +1,4 @@
+import { workerd } from "../contract/subject.ts";
+import { behaviour } from "../contract/suite.ts";
+
+behaviour(workerd);
