@@ -94,7 +94,9 @@ async function serve({ config, verbose }: Settings): Promise<void> {
     import("./runtime.ts"),
     import("../lib/start-lines.ts"),
   ]);
-  const prepared = config.engine.start ? await (await import("./engine-process.ts")).prepareEngineFor(config) : null;
+  const prepared = config.engine.start
+    ? await (await import("./engine-process.ts")).prepareEngineFor(config)
+    : null;
   const server = await startServer({ config: prepared?.config ?? config });
   const engine = prepared?.engine;
   stopOnSignal(server, engine);

@@ -56,13 +56,17 @@ function needsEngine({ workspaceType, opencode }: WorkspaceConfig): boolean {
 }
 
 /** Finds the command and prepares an engine for the first workspace that needs one; null when the settings want none. */
-export async function prepareEngineFor(config: ServerConfig): Promise<{ config: ServerConfig; engine: EngineProcess } | null> {
+export async function prepareEngineFor(
+  config: ServerConfig,
+): Promise<{ config: ServerConfig; engine: EngineProcess } | null> {
   if (!config.engine.start) return null;
   const workspace = config.workspaces.find(needsEngine) ?? config.workspaces[0];
   const cwd = workspace?.path ?? process.cwd();
   const command = findEngine(process.env["PATH"] ?? "", [process.cwd(), import.meta.dirname]);
   if (command === null) {
-    throw new ConfigError("--engine needs the command opencode on the PATH or in node_modules; install it: npm i -g opencode-ai.");
+    throw new ConfigError(
+      "--engine needs the command opencode on the PATH or in node_modules; install it: npm i -g opencode-ai.",
+    );
   }
   const engine = await prepareEngine(command, cwd);
   return { config: withEngine(config, engine.access), engine };

@@ -65,8 +65,12 @@ function exchange(url: string, init: RequestInit, agents: Agents | null): Promis
     });
     const { body } = init;
     if (body === null || body === undefined) req.end();
-    // What goes wrong here is reported by the request, or by the answer that came first.
-    else pipeline(toReadable(body), req, () => {});
+    else {
+      pipeline(toReadable(body), req, (error) => {
+        // A body that was broken off says why; what befalls the connection is told by the request itself.
+        if (error && !/^E[A-Z]/.test(error.code ?? "")) reject(error);
+      });
+    }
   });
 }
 

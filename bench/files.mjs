@@ -96,17 +96,17 @@ class Session {
 
 /** The longest time that the server left a trivial request waiting while some work ran. */
 async function longestStall(session, work) {
-  let running = true;
+  const state = { running: true };
   let longest = 0;
   const pinging = (async () => {
-    while (running) {
+    while (state.running) {
       const { took } = await timed(() => fetch(`${session.origin}/health`).then((answer) => answer.text()));
       longest = Math.max(longest, took);
       await sleep(2);
     }
   })();
   const result = await work();
-  running = false;
+  state.running = false;
   await pinging;
   return { longest, result };
 }
@@ -176,8 +176,8 @@ async function measureBatch(session) {
       fetch(`${url}/write-batch`, { method: "POST", headers, body }).then((answer) => answer.arrayBuffer()),
     );
     const read = await timed(() =>
-      fetch(`${url}/read-batch`, { method: "POST", headers, body: JSON.stringify({ paths }) }).then((answer) =>
-        answer.arrayBuffer(),
+      fetch(`${url}/read-batch`, { method: "POST", headers, body: JSON.stringify({ paths }) }).then(
+        (answer) => answer.arrayBuffer(),
       ),
     );
     if (round < 2) continue;
@@ -210,7 +210,13 @@ async function measureLarge(root, home) {
       return session.snapshot();
     }),
   );
-  row("first page after start", first.took, "≤ 4 × find", find * 4, (took) => `${ms(took)}, ${(took / find).toFixed(1)} ×`);
+  row(
+    "first page after start",
+    first.took,
+    "≤ 4 × find",
+    find * 4,
+    (took) => `${ms(took)}, ${(took / find).toFixed(1)} ×`,
+  );
   row("longest stall of other requests meanwhile", longest, "≤ 50 ms", 50);
   await sleep(2500);
   const pages = [];
@@ -221,15 +227,28 @@ async function measureLarge(root, home) {
   row("a later page, median", quantile(pages, 0.5), "≤ 10 ms", 10);
   const prefixes = [];
   for (let n = 0; n < 50; n += 1) {
-    prefixes.push((await timed(() => session.snapshot(`prefix=folder-${String(n * 19).padStart(5, "0")}`))).took);
+    prefixes.push(
+      (await timed(() => session.snapshot(`prefix=folder-${String(n * 19).padStart(5, "0")}`))).took,
+    );
   }
   row("a prefix of 100 files, median", quantile(prefixes, 0.5), "≤ 3 ms", 3);
   const all = await timed(() => listAll(session));
   row(`the whole listing, ${all.result.pages} pages`, all.took, "≤ 1 s", 1000);
   await sleep(1500);
-  row("memory that the index and the watch cost", residentMb(server) - before, "≤ 60 MB", 60, (mb) => `${mb.toFixed(0)} MB`);
+  row(
+    "memory that the index and the watch cost",
+    residentMb(server) - before,
+    "≤ 60 MB",
+    60,
+    (mb) => `${mb.toFixed(0)} MB`,
+  );
   row("a change by another process, told after, p95", await measureLatency(session, root), "≤ 300 ms", 300);
-  row("10 000 files replaced at once, all told after", await measureCheckout(session, root, 1000), "≤ 2 s", 2000);
+  row(
+    "10 000 files replaced at once, all told after",
+    await measureCheckout(session, root, 1000),
+    "≤ 2 s",
+    2000,
+  );
   const batch = await measureBatch(session);
   row("batch of 64 × 64 KiB, write, median", batch.write, "≤ 60 ms", 60);
   row("batch of 64 × 64 KiB, read, median", batch.read, "≤ 25 ms", 25);
@@ -251,7 +270,9 @@ async function measureMillion(root, home) {
   await sleep(15_000);
   const pages = [];
   for (let n = 0; n < 30; n += 1) {
-    pages.push((await timed(() => session.snapshot(`after=folder-${String(n * 311).padStart(5, "0")}`))).took);
+    pages.push(
+      (await timed(() => session.snapshot(`after=folder-${String(n * 311).padStart(5, "0")}`))).took,
+    );
   }
   row("1 000 000 files: a later page, median", quantile(pages, 0.5), "≤ 20 ms", 20);
   row("1 000 000 files: memory", residentMb(server) - before, "≤ 500 MB", 500, (mb) => `${mb.toFixed(0)} MB`);

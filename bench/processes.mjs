@@ -12,9 +12,10 @@ process.once("exit", () => {
 export const canPin =
   availableParallelism() > 1 && spawnSync("taskset", ["--version"], { stdio: "ignore" }).status === 0;
 
-/** Starts Node on one core: 0 for what is measured, 1 for what measures. */
+/** Starts Node on one core: 0 for what is measured, 1 for what measures; null for any. */
 function start(core, args, options = {}) {
-  const command = canPin ? ["taskset", "-c", String(core), process.execPath] : [process.execPath];
+  const command =
+    canPin && core !== null ? ["taskset", "-c", String(core), process.execPath] : [process.execPath];
   const child = spawn(command[0], [...command.slice(1), ...args], {
     stdio: ["ignore", "pipe", "inherit"],
     ...options,
@@ -46,8 +47,14 @@ export async function startHello() {
   return { port: Number(await printed(child, /^(\d+)\n/)), child };
 }
 
+/** Starts the yardstick of transfers. */
+export async function startBareTransfer(source, copy) {
+  const child = start(null, [file("bare-transfer.mjs"), source, copy]);
+  return { port: Number(await printed(child, /^(\d+)\n/)), child };
+}
+
 /** Starts the server on a free port and tells how many milliseconds it took to the first answer. */
-export async function startServer({ command, home, workspace, token, flags, env: extra = {} }) {
+export async function startServer({ command, home, workspace, token, flags, env: extra = {}, core = 0 }) {
   const startedAt = performance.now();
   const args = [command, "--workspace", workspace, "--port", "0", "--approval", "auto", ...flags];
   const env = {
@@ -57,7 +64,7 @@ export async function startServer({ command, home, workspace, token, flags, env:
     OPENWORK_HOST_TOKEN: `host-${token}`,
     ...extra,
   };
-  const child = start(0, args, { env });
+  const child = start(core, args, { env });
   const port = Number(await printed(child, /listening on http:\/\/127\.0\.0\.1:(\d+)/));
   await (await fetch(`http://127.0.0.1:${port}/health`)).text();
   return { port, child, firstAnswerMs: performance.now() - startedAt };

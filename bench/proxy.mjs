@@ -14,7 +14,7 @@ import { load, startServer, stop } from "./processes.mjs";
 const file = (name) => fileURLToPath(new URL(name, import.meta.url));
 const { values } = parseArgs({
   options: {
-    server: { type: "string", default: file("../dist/adapters/cli.js") },
+    server: { type: "string", default: file("../dist/bin/openwork-server.js") },
     rounds: { type: "string", default: "5" },
     streams: { type: "string", default: "500" },
     megabytes: { type: "string", default: "100" },
@@ -33,24 +33,31 @@ const pause = (ms) =>
 const handlesOf = (pid) => readdirSync(`/proc/${pid}/fd`).length;
 const residentKb = (pid) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]);
 
-function startTarget() {
-  const child = spawn(process.execPath, [file("proxy-target.mjs")], { stdio: ["ignore", "pipe", "inherit"] });
+/** Starts a script beside this one that prints its port. */
+function startScript(name, ...args) {
+  const child = spawn(process.execPath, [file(name), ...args], { stdio: ["ignore", "pipe", "inherit"] });
   process.once("exit", () => child.kill("SIGKILL"));
   return new Promise((resolve) => {
     child.stdout.once("data", (chunk) => resolve({ child, port: Number(chunk) }));
   });
 }
 
-/** p50 of one request at a time over one kept connection, in turns, milliseconds. */
-async function latency(direct, proxied) {
-  const results = { direct: [], proxied: [] };
+/** Medians of what is measured of each subject, in turns, so that a noisy moment hits all alike. */
+async function inTurns(subjects, measure) {
+  const results = Object.fromEntries(Object.keys(subjects).map((name) => [name, []]));
   for (let round = -1; round < Number(values.rounds); round += 1) {
-    for (const [name, { port, path }] of Object.entries({ direct, proxied })) {
-      const { p50 } = await load({ port, path, headers, connections: 1, seconds: 1 });
-      if (round >= 0) results[name].push(p50);
+    for (const [name, subject] of Object.entries(subjects)) {
+      const value = await measure(subject);
+      // Round -1 warms up.
+      if (round >= 0) results[name].push(value);
     }
   }
-  return { direct: median(results.direct), proxied: median(results.proxied) };
+  return Object.fromEntries(Object.entries(results).map(([name, list]) => [name, median(list)]));
+}
+
+/** p50 of one request at a time over one kept connection, milliseconds. */
+async function latency({ port, path }) {
+  return (await load({ port, path, headers, connections: 1, seconds: 1.5 })).p50;
 }
 
 /** Megabytes per second of one large answer. */
@@ -69,17 +76,6 @@ function download({ port, path }) {
   });
 }
 
-async function throughput(direct, proxied) {
-  const results = { direct: [], proxied: [] };
-  for (let round = -1; round < Number(values.rounds); round += 1) {
-    for (const [name, subject] of Object.entries({ direct, proxied })) {
-      const rate = await download(subject);
-      if (round >= 0) results[name].push(rate);
-    }
-  }
-  return { direct: median(results.direct), proxied: median(results.proxied) };
-}
-
 /** An event stream that has begun. */
 function openStream(port, path) {
   return new Promise((resolve, reject) => {
@@ -94,33 +90,33 @@ function openStream(port, path) {
 /** Idle event streams: memory of the server for each, and what is left when they are gone. */
 async function idleStreams(server, path) {
   const { pid } = server.child;
-  const round = async () => {
-    const open = await Promise.all(Array.from({ length: streams }, () => openStream(server.port, path)));
-    await pause(1500);
-    const held = { kb: residentKb(pid), handles: handlesOf(pid) };
-    for (const req of open) req.on("error", () => {}).destroy();
-    for (let i = 0; i < 50 && handlesOf(pid) > handles; i += 1) await pause(100);
-    return held;
+  const open = [];
+  const add = async (count) => {
+    // In batches that fit the queue of connections not yet accepted.
+    for (let left = count; left > 0; left -= 100) {
+      open.push(
+        ...(await Promise.all(
+          Array.from({ length: Math.min(left, 100) }, () => openStream(server.port, path)),
+        )),
+      );
+    }
+    await pause(2500);
   };
   const handles = handlesOf(pid) + 4;
-  // The first round grows what a process keeps anyway: compiled code, pools, heap.
-  await round();
-  await pause(3000);
+  // The first ones pay for what a process keeps anyway: compiled code, pools, room in the heap.
+  await add(2 * streams);
   const before = residentKb(pid);
-  const held = await round();
-  await pause(3000);
-  return {
-    perStreamKb: (held.kb - before) / streams,
-    handles,
-    left: handlesOf(pid),
-    before,
-    after: residentKb(pid),
-  };
+  await add(streams);
+  const perStreamKb = (residentKb(pid) - before) / streams;
+  for (const req of open) req.on("error", () => {}).destroy();
+  for (let i = 0; i < 50 && handlesOf(pid) > handles; i += 1) await pause(100);
+  return { perStreamKb, handles, left: handlesOf(pid) };
 }
 
 const home = mkdtempSync(join(tmpdir(), "openwork-bench-"));
 process.once("exit", () => rmSync(home, { recursive: true, force: true }));
-const target = await startTarget();
+const target = await startScript("proxy-target.mjs");
+const bare = await startScript("bare-proxy.mjs", String(target.port));
 const server = await startServer({
   command: values.server,
   home,
@@ -128,27 +124,34 @@ const server = await startServer({
   token,
   flags: ["--no-log-requests", "--opencode-base-url", `http://127.0.0.1:${target.port}`],
 });
-const through = (path) => ({ port: server.port, path: `/opencode${path}` });
-const direct = (path) => ({ port: target.port, path });
+const subjects = (path) => ({
+  direct: { port: target.port, path },
+  bare: { port: bare.port, path: `/opencode${path}` },
+  proxied: { port: server.port, path: `/opencode${path}` },
+});
+const row = (name, value, about, target, ok) =>
+  console.log(
+    `${name.padEnd(26)}${value.padEnd(16)}${about.padEnd(44)}${target.padEnd(10)}${ok ? "pass" : "FAIL"}`,
+  );
 
-const mark = (ok) => (ok ? "pass" : "FAIL");
-const times = await latency(direct("/small"), through("/small"));
-const added = times.proxied - times.direct;
-console.log(
-  `added latency p50        ${added.toFixed(3)} ms (${times.direct.toFixed(3)} direct)   <= 0.5  ${mark(added <= 0.5)}`,
+const times = await inTurns(subjects("/small"), latency);
+const [added, bareAdded] = [times.proxied - times.direct, times.bare - times.direct];
+row(
+  "added latency, p50",
+  `${added.toFixed(3)} ms`,
+  `a bare proxy: ${bareAdded.toFixed(3)} ms`,
+  "<= 0.5",
+  added <= 0.5,
 );
-const rates = await throughput(direct("/bytes"), through("/bytes"));
+const rates = await inTurns(subjects("/bytes"), download);
 const ratio = rates.proxied / rates.direct;
-console.log(
-  `${values.megabytes} MB stream            ${ratio.toFixed(2)} x direct (${rates.direct.toFixed(0)} MB/s)   >= 0.7  ${mark(ratio >= 0.7)}`,
-);
+const bareRatio = (rates.bare / rates.direct).toFixed(2);
+const rate = `of ${rates.direct.toFixed(0)} MB/s direct; a bare proxy: ${bareRatio} x`;
+row(`${values.megabytes} MB stream`, `${ratio.toFixed(2)} x`, rate, ">= 0.7", ratio >= 0.7);
 const idle = await idleStreams(server, "/opencode/events");
-console.log(
-  `idle event stream        ${idle.perStreamKb.toFixed(1)} KB each of ${streams}   <= 30  ${mark(idle.perStreamKb <= 30)}`,
-);
-console.log(
-  `handles after disconnect ${idle.left}, at most ${idle.handles}   ${mark(idle.left <= idle.handles)}; resident ${idle.before} -> ${idle.after} KB`,
-);
+const bareIdle = await idleStreams(bare, "/opencode/events");
+const each = `a bare proxy: ${bareIdle.perStreamKb.toFixed(1)} KB`;
+row("idle event stream", `${idle.perStreamKb.toFixed(1)} KB`, each, "<= 30", idle.perStreamKb <= 30);
+row("handles after disconnect", String(idle.left), "", `<= ${idle.handles}`, idle.left <= idle.handles);
 await stop(server);
-target.child.kill("SIGTERM");
 process.exit(0);

@@ -10,7 +10,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { makeFixture } from "./fixture.mjs";
-import { startServer, stop } from "./processes.mjs";
+import { startBareTransfer, startServer, stop } from "./processes.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -96,7 +96,10 @@ async function measure(fixture) {
     token,
     flags: ["--no-log-requests"],
     env: { OPENWORK_INBOX_MAX_BYTES: String(size) },
+    // As `cat`, which may also use what the machine has.
+    core: null,
   });
+  const bare = await startBareTransfer(source, copy);
   const { port, child } = server;
   const raw = `/workspace/${fixture.id}/files/raw?path=`;
   const form = {
@@ -111,6 +114,8 @@ async function measure(fixture) {
     "cat, writing": () => shell(`cat '${source}' > '${copy}'`),
     "cat, writing to the disk": () => shell(`cat '${source}' > '${copy}' && sync '${copy}'`),
     "cat, reading through a pipe": () => shell(`cat '${source}' | cat > /dev/null`),
+    "node:http, writing": () => exchange(bare.port, { method: "PUT", path: "/", sends: size }),
+    "node:http, reading": () => exchange(bare.port, { method: "GET", path: "/" }),
     "PUT files/raw": () => exchange(port, { method: "PUT", path: `${raw}put.bin`, sends: size }),
     "POST inbox": () => exchange(port, form),
     "GET files/raw": () => exchange(port, { method: "GET", path: `${raw}source.bin` }),
@@ -125,7 +130,7 @@ async function measure(fixture) {
       peaks[name].push(peak);
     }
   }
-  await stop(server);
+  await Promise.all([server, bare].map(stop));
   return { seconds, peaks };
 }
 
@@ -134,9 +139,9 @@ try {
   const { seconds, peaks } = await measure(fixture);
   const rate = (name) => size / 1e6 / median(seconds[name]);
   const yardsticks = {
-    "PUT files/raw": ["cat, writing", "cat, writing to the disk"],
-    "POST inbox": ["cat, writing", "cat, writing to the disk"],
-    "GET files/raw": ["cat, reading through a pipe"],
+    "PUT files/raw": ["cat, writing", "cat, writing to the disk", "node:http, writing"],
+    "POST inbox": ["cat, writing", "cat, writing to the disk", "node:http, writing"],
+    "GET files/raw": ["cat, reading through a pipe", "node:http, reading"],
   };
   console.log(`${size / 1e6} MB, median of ${rounds} rounds\n`);
   console.log("| work | MB/s | of the yardstick | peak memory |\n|---|---|---|---|");

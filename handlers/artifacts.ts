@@ -22,6 +22,7 @@ const listArtifacts = route({
 });
 
 const downloadArtifact = route({
+  success: [200, 206, 304],
   method: "GET",
   path: `${path}/:artifactId`,
   access: "client",

@@ -5,6 +5,7 @@ import type { FeedPage } from "../lib/feed.ts";
 import { route, type Route } from "../lib/route.ts";
 import { storagePathParts } from "../lib/storage.ts";
 import type { Workspace } from "../lib/workspaces.ts";
+import { cursorOf } from "./event-streams.ts";
 import { sessionPath, sessionWorkspace } from "./file-sessions.ts";
 import { waitMsOf, waitQuery } from "./wait.ts";
 
@@ -12,7 +13,10 @@ const defaultPage = 2000;
 const largestPage = 10_000;
 
 /** `ignore=default` leaves out `.git`, `node_modules`, `.venv` and what `.gitignore` files say. */
-export const ignoreQuery: v.OptionalSchema<v.PicklistSchema<["default", "none"], string>, undefined> = v.optional(v.picklist(["default", "none"], "ignore must be default or none"));
+export const ignoreQuery: v.OptionalSchema<
+  v.PicklistSchema<["default", "none"], string>,
+  undefined
+> = v.optional(v.picklist(["default", "none"], "ignore must be default or none"));
 
 const itemSchema = v.object({
   path: v.string(),
@@ -58,15 +62,10 @@ export async function eventsSince(
     const page = await catalog.events(since, Math.max(0, end - performance.now()), signal, options.limit);
     if (options.ignored || page.items.length === 0) return page;
     const items = await catalog.withoutIgnored(page.items);
-    if (items.length > 0 || performance.now() >= end || signal.aborted || catalog.closed) return { ...page, items };
+    if (items.length > 0 || performance.now() >= end || signal.aborted || catalog.closed)
+      return { ...page, items };
     since = page.cursor;
   }
-}
-
-/** A cursor: a whole number; anything else means from the start. */
-export function cursorOf(text: string | undefined): number {
-  const number = Math.floor(Number(text));
-  return number > 0 ? number : 0;
 }
 
 function limitOf(text: string | undefined, otherwise: number): number {

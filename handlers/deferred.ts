@@ -20,7 +20,8 @@ export async function runDeferred(
   const detached = new AbortController();
   return new Promise<Reply>((resolve) => {
     const onApprovalAsked = (id: string): void => {
-      context.services.deferred.add(id, context.caller.actor.tokenHash, answer);
+      const { tokenHash } = context.caller.actor;
+      context.services.deferred.add(id, { tokenHash, workspaceId: context.workspace.id }, answer);
       const mount = context.mount ? `/w/${encodeURIComponent(context.mount.id)}` : "";
       const location = `${context.outside.base}${mount}/requests/${id}`;
       resolve({
@@ -48,11 +49,13 @@ export const routes: readonly Route[] = [
     access: "client",
     mounted: true,
     query: v.object(waitQuery),
+    success: [200, 202],
     errors: ["not_found"],
     summary: "The answer of a write sent with Prefer: respond-async, or 202 while the host has not decided.",
-    handle: async ({ services, params, query, caller, signal }) => {
+    handle: async ({ services, params, query, caller, mount, signal }) => {
       const id = params["requestId"] ?? "";
-      const reply = await services.deferred.get(id, caller.actor.tokenHash, waitMsOf(query), signal);
+      const owner = { tokenHash: caller.actor.tokenHash, workspaceId: mount?.id };
+      const reply = await services.deferred.get(id, owner, waitMsOf(query), signal);
       return reply ?? { status: 202, json: { status: "pending", requestId: id } };
     },
   }),

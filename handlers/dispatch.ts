@@ -199,7 +199,8 @@ export class Dispatcher {
     const reply = await run(context);
     const isRead = !route.writes && ("json" in reply || "jsonText" in reply);
     // What was held back is for those alone who may still ask.
-    if (isRead && performance.now() - began > heldMs) await this.#services.authenticator.insistStillValid(caller);
+    if (isRead && performance.now() - began > heldMs)
+      await this.#services.authenticator.insistStillValid(caller);
     return reply;
   }
 

@@ -47,19 +47,27 @@ async function disposeInstance({ services, signal }: Context, config: EngineConf
   const { fetch } = services.host;
   const directory = config.directory?.trim() ?? "";
   // Form-encoded as the contract has it; the engine decodes the value once more.
-  const query = directory === "" ? "" : `?${new URLSearchParams({ directory: directoryHeader(directory) }).toString()}`;
+  const query =
+    directory === "" ? "" : `?${new URLSearchParams({ directory: directoryHeader(directory) }).toString()}`;
   const disposal = { method: "POST", path: `/instance/dispose${query}`, signal, bare: true };
   const response = await askEngine(fetch, config, disposal);
   const body = parsedOrText((await response.text()).trim());
   if (!response.ok) {
     const { status } = response;
-    throw new ApiError("opencode_reload_failed", `The engine answered ${status} to the reload.`, { status, body });
+    throw new ApiError("opencode_reload_failed", `The engine answered ${status} to the reload.`, {
+      status,
+      body,
+    });
   }
   // An engine says true when it let go of the workspace, and takes it up again with the next request.
   if (body === true) await untilReady(fetch, config, signal);
 }
 
-async function untilReady(fetch: typeof globalThis.fetch, config: EngineConfig, signal: AbortSignal): Promise<void> {
+async function untilReady(
+  fetch: typeof globalThis.fetch,
+  config: EngineConfig,
+  signal: AbortSignal,
+): Promise<void> {
   const deadline = performance.now() + readyWithinMs;
   for (;;) {
     const request = { method: "GET", path: "/path", signal, patienceMs: tryMs };
@@ -75,12 +83,18 @@ async function untilReady(fetch: typeof globalThis.fetch, config: EngineConfig, 
 
 async function deleteSession({ workspace, services, params, caller, signal }: Context): Promise<Reply> {
   const id = params["sessionId"] ?? "";
-  if (id.trim() === "") throw new ApiError("invalid_payload", "The id of the session is blank.", { path: "sessionId" });
+  if (id.trim() === "")
+    throw new ApiError("invalid_payload", "The id of the session is blank.", { path: "sessionId" });
   const config = workspace.config.opencode;
   // Without an engine there is nothing to record.
   engineBase(config);
   const path = `/session/${encodeURIComponent(id)}`;
-  const record = { actor: caller.actor, action: "session.delete", target: id, summary: `Delete the session ${id}` };
+  const record = {
+    actor: caller.actor,
+    action: "session.delete",
+    target: id,
+    summary: `Delete the session ${id}`,
+  };
   try {
     const response = await askEngine(services.host.fetch, config, { method: "DELETE", path, signal });
     if (!response.ok) throw await engineRefused(response, path);
@@ -93,7 +107,12 @@ async function deleteSession({ workspace, services, params, caller, signal }: Co
   return { json: { ok: true } };
 }
 
-const engineErrors = ["opencode_unconfigured", "opencode_url_invalid", "opencode_unreachable", "opencode_timeout"] as const;
+const engineErrors = [
+  "opencode_unconfigured",
+  "opencode_url_invalid",
+  "opencode_unreachable",
+  "opencode_timeout",
+] as const;
 
 /** The engine of a workspace: how it is, reload, and deleting its sessions. */
 export const routes: readonly Route[] = [

@@ -1,5 +1,9 @@
 import * as v from "valibot";
 import { route, type Route } from "../lib/route.ts";
+import { wantsEventStream } from "../lib/sse.ts";
+import type { WorkspaceEvent } from "../lib/workspace-events.ts";
+import type { Workspace } from "../lib/workspaces.ts";
+import { cursorOf, follow, type Followed } from "./event-streams.ts";
 import { waitMsOf, waitQuery } from "./wait.ts";
 
 const eventSchema = v.object({
@@ -27,9 +31,13 @@ export const routes: readonly Route[] = [
       reloadRequired: v.boolean(),
       reloadRequiredSince: v.nullable(v.number()),
     }),
-    summary: "Changes of plugins, skills, MCP servers, configuration, agents and commands since a cursor.",
-    handle: async ({ workspace, query, signal }) => {
-      const page = await workspace.events.wait(sinceOf(query.since), waitMsOf(query), signal);
+    errors: ["too_many_requests"],
+    summary:
+      "Changes of plugins, skills, MCP servers, configuration, agents and commands since a cursor; with Accept: text/event-stream as server-sent events.",
+    handle: async (context) => {
+      const { request, workspace, query, signal } = context;
+      if (wantsEventStream(request)) return follow(context, query.since, followed(workspace));
+      const page = await workspace.events.wait(cursorOf(query.since), waitMsOf(query), signal);
       const { reloadRequiredSince } = workspace.events;
       const reload = { reloadRequired: reloadRequiredSince !== null, reloadRequiredSince };
       return { json: { ...page, workspaceId: workspace.id, disabled: false, ...reload } };
@@ -37,8 +45,11 @@ export const routes: readonly Route[] = [
   }),
 ];
 
-/** A whole number; anything else means from the start, as for catalog events. */
-function sinceOf(text: string | undefined): number {
-  const number = Math.floor(Number(text));
-  return number > 0 ? number : 0;
+function followed({ events }: Workspace): Followed<WorkspaceEvent> {
+  return {
+    cursor: async () => events.cursor,
+    after: (since, waitMs, signal) => events.wait(since, waitMs, signal),
+    present: (event) => event,
+    isClosed: () => events.closed,
+  };
 }

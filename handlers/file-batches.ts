@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { fromAnyBase64 } from "../lib/base64.ts";
-import type { ChangeItem } from "../lib/changes.ts";
+import type { ChangeItem } from "../lib/change-items.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { ApiError } from "../lib/errors.ts";
 import {
@@ -33,7 +33,10 @@ export const pathSchema: v.GenericSchema<unknown, string> = v.pipe(
 const failedSchema = v.looseObject({ ok: v.literal(false), code: v.string(), message: v.string() });
 
 /** A list of 1 to 64 of something. */
-export function batchOf<S extends v.GenericSchema<unknown, unknown>>(item: S, what: string): v.GenericSchema<unknown, v.InferOutput<S>[]> {
+export function batchOf<S extends v.GenericSchema<unknown, unknown>>(
+  item: S,
+  what: string,
+): v.GenericSchema<unknown, v.InferOutput<S>[]> {
   const message = `1 to ${mostItems} ${what} are expected`;
   return v.pipe(v.array(item, message), v.minLength(1, message), v.maxLength(mostItems, message));
 }
@@ -43,12 +46,16 @@ async function readItem(context: Context, path: string): Promise<Uint8Array> {
   const { protectedPaths } = services.host.config;
   const insistOnOpen = (name: string | undefined): void => {
     if (name === undefined || !isClosedTo(caller.scope, protectedPaths, name)) return;
-    throw new ItemError("protected", "This file is protected: its name is one that viewers may not read (I05).");
+    throw new ItemError(
+      "protected",
+      "This file is protected: its name is one that viewers may not read (I05).",
+    );
   };
   try {
     insistOnOpen(path);
     const entry = await workspace.storage.stat(path);
-    const file = entry?.kind === "file" ? await workspace.storage.readFile(path, { maxBytes: largestFile }) : null;
+    const file =
+      entry?.kind === "file" ? await workspace.storage.readFile(path, { maxBytes: largestFile }) : null;
     if (!file) throw new ItemError("file_not_found", "There is no file at this path.");
     // A link must not lend a protected file another name.
     insistOnOpen(file.entry.real);
@@ -67,7 +74,8 @@ const readBatch = route({
   body: v.object({ paths: batchOf(pathSchema, "paths") }),
   answer: v.object({ items: v.array(v.looseObject({ ok: v.boolean(), path: v.string() })) }),
   errors: ["file_session_not_found", "forbidden", "invalid_path"],
-  summary: "Reads up to 64 files of at most 5 000 000 bytes each, as base64; one that cannot be read hinders no other.",
+  summary:
+    "Reads up to 64 files of at most 5 000 000 bytes each, as base64; one that cannot be read hinders no other.",
   async handle(context): Promise<Reply> {
     const { storage } = context.workspace;
     const paths = await Promise.all(context.body.paths.map((path) => resolveClientPath(storage, path)));
@@ -106,7 +114,11 @@ interface Written {
   previousRevision: string | null;
 }
 
-async function parseWrite(context: Context, write: v.InferOutput<typeof writeSchema>, index: number): Promise<Write> {
+async function parseWrite(
+  context: Context,
+  write: v.InferOutput<typeof writeSchema>,
+  index: number,
+): Promise<Write> {
   const bytes = fromAnyBase64(write.contentBase64.trim());
   if (!bytes) {
     throw new ApiError("invalid_payload", `body.writes.${index}.contentBase64: this is not base64 (I49).`, {
@@ -115,7 +127,10 @@ async function parseWrite(context: Context, write: v.InferOutput<typeof writeSch
     });
   }
   const path = await resolveClientPath(context.workspace.storage, write.path);
-  const said = typeof write.ifMatchRevision === "string" && write.ifMatchRevision.trim() === "" ? undefined : write.ifMatchRevision;
+  const said =
+    typeof write.ifMatchRevision === "string" && write.ifMatchRevision.trim() === ""
+      ? undefined
+      : write.ifMatchRevision;
   return { path, bytes, base: write.force === true ? undefined : said };
 }
 
@@ -138,13 +153,24 @@ function insistOnWritable(write: Write, current: Entry | null): void {
 }
 
 /** The write as an item of the pipeline. In manual mode it insists on the file that the host was shown (I30). */
-function itemOf(context: Context, write: Write, current: Entry | null, first: boolean): ChangeItem<Written | FailedItem> {
+function itemOf(
+  context: Context,
+  write: Write,
+  current: Entry | null,
+  first: boolean,
+): ChangeItem<Written | FailedItem> {
   const { path, bytes, base } = write;
   const previousRevision = current?.revision ?? null;
-  const shown = context.services.host.config.approval.mode === "manual" && first ? previousRevision : undefined;
+  const shown =
+    context.services.host.config.approval.mode === "manual" && first ? previousRevision : undefined;
   const insists = base ?? shown;
   const ifRevision = base === null ? null : insists;
-  const change = { op: "write", path, body: bytes, ...(ifRevision === undefined ? {} : { ifRevision }) } as const;
+  const change = {
+    op: "write",
+    path,
+    body: bytes,
+    ...(ifRevision === undefined ? {} : { ifRevision }),
+  } as const;
   return {
     target: absolutePath(context.workspace.path, path),
     shown: change,
@@ -176,10 +202,13 @@ const writeBatch = route({
     cursor: v.number(),
   }),
   errors: ["file_session_not_found", "invalid_path", "write_denied", "request_withdrawn"],
-  summary: "Writes up to 64 files of at most 5 000 000 bytes each, each for itself; those that are refused come first in the answer.",
+  summary:
+    "Writes up to 64 files of at most 5 000 000 bytes each, each for itself; those that are refused come first in the answer.",
   async handle(context): Promise<Reply> {
     const { workspace, services } = context;
-    const writes = await Promise.all(context.body.writes.map((write, index) => parseWrite(context, write, index)));
+    const writes = await Promise.all(
+      context.body.writes.map((write, index) => parseWrite(context, write, index)),
+    );
     const refused: FailedItem[] = [];
     const items: ChangeItem<Written | FailedItem>[] = [];
     const seen = new Set<string>();
@@ -195,13 +224,16 @@ const writeBatch = route({
       }
     }
     await workspace.catalog.ready();
-    const done = items.length === 0 ? [] : await services.changes.runEach(context, {
-      action: "workspace.files.session.write",
-      summary: summaryOf(items.length, items.length === 1 ? [...seen][0] : undefined),
-      paths: [...seen].map((path) => absolutePath(workspace.path, path)),
-      items,
-      independent: true,
-    });
+    const done =
+      items.length === 0
+        ? []
+        : await services.changes.runEach(context, {
+            action: "workspace.files.session.write",
+            summary: summaryOf(items.length, items.length === 1 ? [...seen][0] : undefined),
+            paths: [...seen].map((path) => absolutePath(workspace.path, path)),
+            items,
+            independent: true,
+          });
     return { json: { items: [...refused, ...done], cursor: workspace.catalog.cursor } };
   },
 });

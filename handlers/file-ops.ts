@@ -1,5 +1,6 @@
 import * as v from "valibot";
-import { fingerprint, type ChangeItem } from "../lib/changes.ts";
+import type { ChangeItem } from "../lib/change-items.ts";
+import { fingerprint } from "../lib/changes.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/file-batches.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -8,7 +9,9 @@ import type { Change } from "../lib/storage.ts";
 import { batchOf } from "./file-batches.ts";
 import { sessionPath, writableSessionWorkspace } from "./file-sessions.ts";
 
-const text = (name: string): v.OptionalSchema<v.NullableSchema<v.StringSchema<string>, undefined>, undefined> =>
+const text = (
+  name: string,
+): v.OptionalSchema<v.NullableSchema<v.StringSchema<string>, undefined>, undefined> =>
   v.optional(v.nullable(v.string(`${name} must be a string`)));
 
 const operationSchema = v.object(
@@ -35,7 +38,9 @@ type Result = { ok: true; type: string; path?: string; from?: string; to?: strin
 
 async function parse(context: Context, operation: v.InferOutput<typeof operationSchema>): Promise<Operation> {
   const resolve = async (path: string | null | undefined): Promise<string | undefined> =>
-    path === null || path === undefined || path.trim() === "" ? undefined : resolveClientPath(context.workspace.storage, path);
+    path === null || path === undefined || path.trim() === ""
+      ? undefined
+      : resolveClientPath(context.workspace.storage, path);
   const { type, path, from, to, recursive } = operation;
   return {
     type: type ?? "",
@@ -50,8 +55,14 @@ function pathsOf({ path, from, to }: Operation): string[] {
   return [path, from, to].filter((one) => one !== undefined);
 }
 
-function named({ type, path, from, to }: Operation): { type: string; path?: string; from?: string; to?: string } {
-  if (type === "rename") return { type, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
+function named({ type, path, from, to }: Operation): {
+  type: string;
+  path?: string;
+  from?: string;
+  to?: string;
+} {
+  if (type === "rename")
+    return { type, ...(from === undefined ? {} : { from }), ...(to === undefined ? {} : { to }) };
   return { type, ...(path === undefined ? {} : { path }) };
 }
 
@@ -73,11 +84,15 @@ async function changeOf(context: Context, operation: Operation): Promise<Change>
     return { op: "remove", path, recursive };
   }
   if (type === "rename") {
-    if (from === undefined || to === undefined) throw new ItemError("operation_failed", "rename needs from and to.");
+    if (from === undefined || to === undefined)
+      throw new ItemError("operation_failed", "rename needs from and to.");
     if (!(await storage.stat(from))) throw missing(operation);
     return { op: "move", from, to, replace: true };
   }
-  throw new ItemError("invalid_operation", `There is no operation ${JSON.stringify(type.slice(0, 80))}; there are mkdir, delete and rename.`);
+  throw new ItemError(
+    "invalid_operation",
+    `There is no operation ${JSON.stringify(type.slice(0, 80))}; there are mkdir, delete and rename.`,
+  );
 }
 
 function missing(operation: Operation): ItemError {
@@ -100,13 +115,20 @@ async function stateOf(context: Context, operation: Operation): Promise<string |
  * An operation as an item of the pipeline. In manual mode it insists on what the host was shown (I30), unless an
  * operation before it in the same request touches the same paths.
  */
-async function itemOf(context: Context, operation: Operation, dependent: boolean): Promise<ChangeItem<Result>> {
+async function itemOf(
+  context: Context,
+  operation: Operation,
+  dependent: boolean,
+): Promise<ChangeItem<Result>> {
   const asked = context.services.host.config.approval.mode === "manual" && !dependent;
   const before = asked ? await stateOf(context, operation).catch(() => null) : null;
   const shown = await changeOf(context, operation).catch(() => null);
   const at = (path: string): string => absolutePath(context.workspace.path, path);
   return {
-    target: operation.type === "rename" ? `${at(operation.from ?? "")} -> ${at(operation.to ?? "")}` : at(operation.path ?? ""),
+    target:
+      operation.type === "rename"
+        ? `${at(operation.from ?? "")} -> ${at(operation.to ?? "")}`
+        : at(operation.path ?? ""),
     shown,
     async plan() {
       const change = await changeOf(context, operation);
@@ -143,10 +165,13 @@ export const routes: readonly Route[] = [
       cursor: v.number(),
     }),
     errors: ["file_session_not_found", "invalid_path", "write_denied", "request_withdrawn"],
-    summary: "Up to 64 operations in order, each for itself: {type: mkdir, path}, {type: delete, path, recursive?}, {type: rename, from, to}.",
+    summary:
+      "Up to 64 operations in order, each for itself: {type: mkdir, path}, {type: delete, path, recursive?}, {type: rename, from, to}.",
     async handle(context) {
       const { workspace, services } = context;
-      const operations = await Promise.all(context.body.operations.map((operation) => parse(context, operation)));
+      const operations = await Promise.all(
+        context.body.operations.map((operation) => parse(context, operation)),
+      );
       const items = await Promise.all(
         operations.map((operation, index) =>
           itemOf(context, operation, isDependent(operation, operations.slice(0, index))),
@@ -156,7 +181,10 @@ export const routes: readonly Route[] = [
       const paths = [...new Set(operations.flatMap(pathsOf))];
       const results = await services.changes.runEach(context, {
         action: "workspace.files.session.ops",
-        summary: operations.length === 1 ? `One file operation: ${operations[0]?.type ?? ""}` : `${operations.length} file operations`,
+        summary:
+          operations.length === 1
+            ? `One file operation: ${operations[0]?.type ?? ""}`
+            : `${operations.length} file operations`,
         paths: paths.map((path) => absolutePath(workspace.path, path)),
         items,
         independent: false,

@@ -62,7 +62,8 @@ export const routes: readonly Route[] = [
     body: openBody,
     answer,
     errors: ["too_many_requests"],
-    summary: "Opens a file session for this token: 15 minutes unless ttlSeconds says otherwise; write: false for one that only reads.",
+    summary:
+      "Opens a file session for this token: 15 minutes unless ttlSeconds says otherwise; write: false for one that only reads.",
     async handle(context) {
       const { workspace, services, caller, body } = context;
       const canWrite =

@@ -47,6 +47,7 @@ const listInbox = route({
 });
 
 const downloadInboxItem = route({
+  success: [200, 206, 304],
   method: "GET",
   path: `${path}/:inboxId`,
   access: "client",
@@ -70,6 +71,7 @@ const downloadInboxItem = route({
 });
 
 const uploadToInbox = route({
+  accepts: ["multipart/form-data"],
   method: "POST",
   path,
   access: "client",
@@ -177,8 +179,7 @@ async function stagingPlace(storage: Storage, wanted: string, filename: string):
 
 /** The path in the workspace of an upload; control characters in names are refused (I43). */
 async function resolveDestination(storage: Storage, wanted: string): Promise<string> {
-  // oxlint-disable-next-line no-control-regex -- they are what is looked for
-  if (/[\u0000-\u001f\u007f-\u009f]/.test(wanted)) {
+  if (/\p{Cc}/u.test(wanted)) {
     throw new ApiError("invalid_path", "The name of the file holds control characters.");
   }
   const destination = `${inbox.base}/${await resolveInExchange(storage, inbox, wanted)}`;

@@ -22,6 +22,7 @@ import { routes as config } from "./config.ts";
 import { routes as content } from "./content.ts";
 import { routes as inbox } from "./inbox.ts";
 import { routes as mcp } from "./mcp.ts";
+import { openapiRoutes } from "./openapi.ts";
 import { routes as plugins } from "./plugins.ts";
 import { routes as portability } from "./portability.ts";
 import { routes as raw } from "./raw.ts";
@@ -60,6 +61,7 @@ export const routes: readonly Route[] = [
   ...audit,
   ...proxy,
   ...ui,
+  ...openapiRoutes(() => routes),
 ];
 
 /** A server as a pure function, with a way to end it. */

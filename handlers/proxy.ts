@@ -1,10 +1,23 @@
 import { serverLog } from "../lib/audit.ts";
-import { engineAuthorization, engineBase, engineTimeout, engineUnreachable, engineUrl } from "../lib/engine.ts";
-import { engineCall, insistOnRights, permitCall, recordCall, type EngineCall } from "../lib/engine-access.ts";
+import {
+  engineAuthorization,
+  engineBase,
+  engineTimeout,
+  engineUnreachable,
+  engineUrl,
+} from "../lib/engine.ts";
+import {
+  engineCall,
+  insistOnRights,
+  permitCall,
+  recordCall,
+  type EngineCall,
+  type PermittedCall,
+} from "../lib/engine-access.ts";
 import { ApiError } from "../lib/errors.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
 import { readAll } from "../lib/proxy-body.ts";
-import { directoriesOf, directoryHeader, pinDirectory } from "../lib/proxy-directory.ts";
+import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/proxy-directory.ts";
 import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy-headers.ts";
 import { routerTarget } from "../lib/proxy-router.ts";
 import { answerFor } from "../lib/redaction.ts";
@@ -35,26 +48,40 @@ export function belowPrefix(context: Pick<Context, "target" | "mount" | "outside
 async function proxyEngine(given: Context): Promise<Reply> {
   given.note.service = "opencode";
   const context = withWorkspace(given);
-  const { request, services } = context;
+  const { request } = context;
   const below = belowPrefix(context);
   const call = engineCall(request.method, below.path, context.upgrade);
   await insistOnRights(context, call, below.search);
   const target = engineTarget(context, below);
   if (context.upgrade) return { tunnel: await engineTunnel(context, call, target, below) };
-  const { approval, body } = await permitCall(context, call, await bodyOf(request));
+  const pinned = await pinBody(call, await bodyOf(request), allowedDirectories(context));
+  const permitted = await permitCall(context, call, pinned);
   const cleaned = call.secret && !scopeReaches(context.caller.scope, "collaborator");
+  const headers = cleaned ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
+  const response = await send(context, permitted, { ...target, headers }, below);
+  return cleaned && response.body ? cleanedReply(response, response.body) : { response };
+}
+
+/** Sends a permitted call on and records how it ended. */
+async function send(
+  context: Context,
+  permitted: PermittedCall,
+  target: ProxyTarget,
+  below: Below,
+): Promise<Response> {
+  const { request, services, signal } = context;
+  const { call, approval, body } = permitted;
   const sent = {
     method: request.method,
     path: below.path,
     search: below.search,
     headers: request.headers,
     body,
-    signal: context.signal,
+    signal,
   };
-  const headers = cleaned ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
-  const { timeoutMs } = services.host.config.engine;
   const startedAt = Date.now();
-  const response = await forward(services.host, { ...target, headers }, sent, timeoutMs).catch(async (error: unknown) => {
+  const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
+  const response = await sending.catch(async (error: unknown) => {
     const gone = error instanceof ApiError && error.code === "request_withdrawn";
     await recordCall(context, call, { outcome: gone ? "withdrawn" : "failed", approval });
     throw error;
@@ -62,7 +89,7 @@ async function proxyEngine(given: Context): Promise<Reply> {
   const { status } = response;
   await recordCall(context, call, { status, approval, ...(status >= 400 ? { outcome: "failed" } : {}) });
   if (status < 400 && isReload(call)) context.workspace.events.reloaded(startedAt);
-  return cleaned && response.body ? cleanedReply(response, response.body) : { response };
+  return response;
 }
 
 /** The same request with the workspace that it is for: the mounted one, else the active one. */
@@ -78,7 +105,7 @@ function withWorkspace(context: Context): Context {
 }
 
 function engineTarget(context: Context, below: Below): ProxyTarget {
-  const { workspace, services, request } = context;
+  const { workspace, request } = context;
   const config = workspace.config.opencode;
   const base = engineBase(config);
   context.note.baseUrl = base.origin + base.pathname.replace(/\/$/, "");
@@ -87,8 +114,7 @@ function engineTarget(context: Context, below: Below): ProxyTarget {
     workspaceHeader: request.headers.get("x-opencode-workspace"),
     search: below.search,
   };
-  const allowed = directoriesOf(services.workspaces.list.filter((other) => services.workspaces.has(other)));
-  const directory = pinDirectory(choice, config.directory?.trim() || null, allowed);
+  const directory = pinDirectory(choice, config.directory?.trim() || null, allowedDirectories(context));
   const authorization = engineAuthorization(config);
   return {
     service: "opencode",
@@ -103,7 +129,17 @@ function engineTarget(context: Context, below: Below): ProxyTarget {
   };
 }
 
-async function engineTunnel(context: Context, call: EngineCall, target: ProxyTarget, below: Below): Promise<Tunnel> {
+/** The directories that a call may name: those of the workspaces that the caller may use. */
+function allowedDirectories({ services }: Context): string[] {
+  return directoriesOf(services.workspaces.list.filter((workspace) => services.workspaces.has(workspace)));
+}
+
+async function engineTunnel(
+  context: Context,
+  call: EngineCall,
+  target: ProxyTarget,
+  below: Below,
+): Promise<Tunnel> {
   const { approval } = await permitCall(context, call, null);
   await recordCall(context, call, { approval });
   const { headers } = context.request;
@@ -159,7 +195,14 @@ async function proxyRouter(context: Context): Promise<Reply> {
   if (acts && services.host.config.readOnly) {
     throw new ApiError("read_only", "This server is read-only; through it the router can only be looked at.");
   }
-  const sent = { method, headers, path: below.path, search: below.search, body: await bodyOf(request), signal: context.signal };
+  const sent = {
+    method,
+    headers,
+    path: below.path,
+    search: below.search,
+    body: await bodyOf(request),
+    signal: context.signal,
+  };
   const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
   const status = await sending.then((response) => response.status).catch(() => 0);
   if (acts) await recordRouterCall(context, `${method} ${below.path || "/"}`, status);
@@ -172,7 +215,8 @@ async function recordRouterCall(context: Context, target: string, status: number
     actor: context.caller.actor,
     action: "opencode-router.proxy",
     target,
-    summary: status === 0 ? `Call the router (${target})` : `Call the router (${target}): it answered ${status}`,
+    summary:
+      status === 0 ? `Call the router (${target})` : `Call the router (${target}): it answered ${status}`,
     ...(status === 0 || status >= 400 ? { outcome: "failed" as const } : {}),
   };
   await context.services.audit.record(context.mount?.id ?? serverLog, [record]);
@@ -187,7 +231,12 @@ const routerReads = [
   ["/identities/slack", "collaborator"],
 ] as const;
 
-const engineErrors = ["opencode_unconfigured", "opencode_unreachable", "opencode_timeout", "forbidden"] as const;
+const engineErrors = [
+  "opencode_unconfigured",
+  "opencode_unreachable",
+  "opencode_timeout",
+  "forbidden",
+] as const;
 const routerErrors = ["opencodeRouter_unconfigured", "opencodeRouter_unreachable"] as const;
 
 /** Both proxies. What a call of the engine needs is decided by the table of its routes, not here. */

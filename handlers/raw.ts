@@ -17,6 +17,7 @@ const path = "/workspace/:id/files/raw";
 const query = v.object({ path: v.optional(v.string(), "") });
 
 const readRaw = route({
+  success: [200, 206, 304],
   method: "GET",
   path,
   access: "client",
@@ -63,6 +64,8 @@ const statFile = route({
 });
 
 const writeRaw = route({
+  accepts: ["application/octet-stream"],
+  success: [200, 201],
   method: "PUT",
   path,
   access: "client",

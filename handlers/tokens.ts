@@ -33,6 +33,7 @@ export const routes: readonly Route[] = [
       "an object {scope, label?} is expected",
     ),
     answer: v.object({ ...itemSchema.entries, token: v.string() }),
+    success: [201],
     errors: ["invalid_scope", "insufficient_storage"],
     summary: "Issues a token of a scope; its value is shown here and never again.",
     handle: async ({ services, body, caller }) => {

@@ -4,7 +4,10 @@ const invalid = 0x80;
 
 const digits: Uint8Array = Uint8Array.from(alphabet, (character) => character.charCodeAt(0));
 /** Two digits at a time, by 12 bits. */
-const pairs: Uint16Array = Uint16Array.from({ length: 4096 }, (_, n) => ((digits[n >>> 6] ?? 0) << 8) | (digits[n & 63] ?? 0));
+const pairs: Uint16Array = Uint16Array.from(
+  { length: 4096 },
+  (_, n) => ((digits[n >>> 6] ?? 0) << 8) | (digits[n & 63] ?? 0),
+);
 const standardValues: Uint8Array = valuesOf(alphabet);
 const anyValues: Uint8Array = valuesOf(alphabet, "-_");
 

@@ -42,6 +42,8 @@ interface CacheEntry {
  */
 const trustFactor = 10;
 const leastTrustMs = 1;
+/** Stands for the revision of what the storage refuses to look at. */
+const refused = "refused";
 
 /**
  * The cache of one workspace. Our own commits and the reports of a live watch say at once what is stale. Besides,
@@ -143,8 +145,11 @@ async function checkLoaded(entry: CacheEntry): Promise<boolean> {
 async function check(entry: CacheEntry): Promise<boolean> {
   const started = performance.now();
   for (const { storage, path, revision } of [...entry.own, ...entry.others]) {
-    const current = await storage.stat(path).catch(() => null);
-    if ((current?.revision ?? null) !== revision) {
+    const current = await storage.stat(path).then(
+      (found) => found?.revision ?? null,
+      () => refused,
+    );
+    if (current !== revision) {
       entry.stale = true;
       return false;
     }
@@ -167,7 +172,7 @@ function recording(storage: ReadableStorage, dependencies: Dependency[]): Files 
   async function look(path: string): Promise<Entry | null> {
     // What is refused (a link that leads out) is depended on as well: a loader may take it for nothing there.
     const entry = await storage.stat(path).catch((error: unknown) => {
-      note(path, null);
+      note(path, refused);
       throw error;
     });
     note(path, entry?.revision ?? null);

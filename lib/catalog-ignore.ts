@@ -1,5 +1,5 @@
 import ignore, { type Ignore } from "ignore";
-import type { Verdict } from "./catalog-index.ts";
+import type { Verdict } from "./catalog-chunks.ts";
 import type { ReadableStorage } from "./storage.ts";
 
 /** Left out wherever they are, whatever ignore files say. */
@@ -28,7 +28,10 @@ export class IgnoreRules {
   }
 
   /** Reads the ignore files at these paths; one that cannot be read says nothing. */
-  static async load(storage: Pick<ReadableStorage, "readFile">, paths: Iterable<string>): Promise<IgnoreRules> {
+  static async load(
+    storage: Pick<ReadableStorage, "readFile">,
+    paths: Iterable<string>,
+  ): Promise<IgnoreRules> {
     const files = new Map<string, Ignore>();
     for (const path of paths) {
       if (path.split("/").some((name) => alwaysIgnored.has(name))) continue;
@@ -53,7 +56,9 @@ export class IgnoreRules {
     const parent: Directory = path === "" ? { ignored: false, rules: [] } : this.#directory(parentOf(path));
     const ignored = parent.ignored || (path !== "" && isIgnored(parent, path, true));
     const matcher = ignored ? undefined : this.#files.get(path);
-    const rules = matcher ? [...parent.rules, { prefix: path === "" ? "" : `${path}/`, matcher }] : parent.rules;
+    const rules = matcher
+      ? [...parent.rules, { prefix: path === "" ? "" : `${path}/`, matcher }]
+      : parent.rules;
     const directory = { ignored, rules };
     this.#directories.set(path, directory);
     return directory;

@@ -1,38 +1,23 @@
+import {
+  chunksOf,
+  copyRow,
+  digitsOf,
+  everything,
+  excludedFlags,
+  ignoredFlag,
+  isDirFlag,
+  keptFlag,
+  openVerdicts,
+  selectionIndex,
+  tally,
+  type Chunk,
+  type Rows,
+  type Selection,
+  type Verdict,
+} from "./catalog-chunks.ts";
 import { compareCodePoints, type Entry } from "./storage.ts";
 
-/** A chunk is split when it grows beyond this many entries, into pieces of half of it. */
-const largestChunk = 1024;
-const pieceSize = largestChunk / 2;
-
-const isDirFlag = 1;
-const keptFlag = 2;
-const ignoredFlag = 4;
-
-/** Which entries count: everything, or without directories, or without what the ignore rules leave out. */
-export interface Selection {
-  dirs: boolean;
-  ignored: boolean;
-}
-
-/** What the ignore rules say of a path. */
-export type Verdict = "kept" | "ignored";
-
-/** Neighbouring entries in columns: a path costs a string, the rest 25 bytes. */
-interface Chunk {
-  paths: string[];
-  /** Size, mtime and the digits of the revision, three numbers an entry. */
-  facts: Float64Array;
-  flags: Uint8Array;
-  /** Matching entries by selection, see {@link selectionIndex}; null when flags changed since. */
-  tallies: readonly number[] | null;
-}
-
-/** The columns of entries on their way into chunks. */
-interface Rows {
-  paths: string[];
-  facts: number[];
-  flags: number[];
-}
+const emptyChunk: Chunk = { paths: [], facts: new Float64Array(), flags: new Uint8Array(), tallies: null };
 
 /**
  * All files and directories of a workspace in code-point order of their paths. Entries lie in chunks of some
@@ -76,6 +61,9 @@ export class CatalogIndex {
   /** Adds entries, or replaces those of the same path. */
   put(entries: readonly Entry[]): void {
     if (this.#plain && entries.some((entry) => hasSurrogate(entry.path))) this.#plain = false;
+    const compare = this.#plain ? compareUnits : compareCodePoints;
+    const isBefore = (path: string, limit: string | undefined): boolean =>
+      limit === undefined || compare(path, limit) < 0;
     const sorted = entries.length > 1 ? entries.toSorted((a, b) => compare(a.path, b.path)) : entries;
     for (let from = 0; from < sorted.length;) {
       const first = sorted[from];
@@ -83,8 +71,7 @@ export class CatalogIndex {
       const index = this.#chunkIndexOf(first.path);
       const limit = this.#chunks[index + 1]?.paths[0];
       let to = from + 1;
-      for (let next = sorted[to]; next && (limit === undefined || compare(next.path, limit) < 0);)
-        next = sorted[(to += 1)];
+      while (to < sorted.length && isBefore(sorted[to]?.path ?? "", limit)) to += 1;
       this.#merge(index, sorted, from, to);
       from = to;
     }
@@ -312,21 +299,21 @@ export class CatalogIndex {
 
   /** Merges sorted entries, all of which belong into the range of one chunk. */
   #merge(index: number, entries: readonly Entry[], from: number, to: number): void {
-    const chunk = this.#chunks[index];
-    const old = chunk?.paths ?? [];
+    const chunk = this.#chunks[index] ?? emptyChunk;
+    const old = chunk.paths;
     const rows: Rows = { paths: [], facts: [], flags: [] };
+    const compare = this.#plain ? compareUnits : compareCodePoints;
     let at = 0;
     for (let i = from; i < to; i += 1) {
       const entry = entries[i];
       if (!entry) continue;
-      for (; chunk && at < old.length && compare(old[at] ?? "", entry.path) < 0; at += 1)
-        copyRow(chunk, at, rows);
+      for (; at < old.length && compare(old[at] ?? "", entry.path) < 0; at += 1) copyRow(chunk, at, rows);
       // What replaces an entry of its kind keeps the verdict of the ignore rules, which look at names alone.
-      const replaced = chunk && old[at] === entry.path ? (chunk.flags[at++] ?? 0) : 0;
+      const replaced = old[at] === entry.path ? (chunk.flags[at++] ?? 0) : 0;
       this.#addRow(entry, replaced, rows);
     }
-    for (; chunk && at < old.length; at += 1) copyRow(chunk, at, rows);
-    this.#chunks.splice(index, chunk ? 1 : 0, ...chunksOf(rows));
+    for (; at < old.length; at += 1) copyRow(chunk, at, rows);
+    this.#chunks.splice(index, chunk === emptyChunk ? 0 : 1, ...chunksOf(rows));
   }
 
   #addRow(entry: Entry, replaced: number, rows: Rows): void {
@@ -371,74 +358,6 @@ export class CatalogIndex {
       if (this.#ignoreFiles.delete(path)) this.#verdictsStale = true;
     }
   }
-}
-
-const everything: Selection = { dirs: true, ignored: true };
-
-function selectionIndex(selection: Selection): number {
-  return (selection.dirs ? 0 : 1) + (selection.ignored ? 0 : 2);
-}
-
-/** The place in the tallies where entries without a verdict are counted. */
-const unjudged = 4;
-
-function openVerdicts(chunk: Chunk): number {
-  return (chunk.tallies ??= tally(chunk.flags))[unjudged] ?? 0;
-}
-
-function excludedFlags(selection: Selection): number {
-  return (selection.dirs ? 0 : isDirFlag) | (selection.ignored ? 0 : ignoredFlag);
-}
-
-function tally(flags: Uint8Array): number[] {
-  let files = 0;
-  let kept = 0;
-  let keptFiles = 0;
-  let open = 0;
-  for (const flag of flags) {
-    const file = (flag & isDirFlag) === 0 ? 1 : 0;
-    const stays = (flag & ignoredFlag) === 0 ? 1 : 0;
-    files += file;
-    kept += stays;
-    keptFiles += file & stays;
-    if ((flag & (keptFlag | ignoredFlag)) === 0) open += 1;
-  }
-  return [flags.length, files, kept, keptFiles, open];
-}
-
-function copyRow(chunk: Chunk, at: number, rows: Rows): void {
-  const base = at * 3;
-  rows.paths.push(chunk.paths[at] ?? "");
-  rows.facts.push(chunk.facts[base] ?? 0, chunk.facts[base + 1] ?? 0, chunk.facts[base + 2] ?? 0);
-  rows.flags.push(chunk.flags[at] ?? 0);
-}
-
-function chunksOf({ paths, facts, flags }: Rows): Chunk[] {
-  if (paths.length === 0) return [];
-  const size = paths.length <= largestChunk ? paths.length : pieceSize;
-  const chunks: Chunk[] = [];
-  for (let at = 0; at < paths.length; at += size) {
-    chunks.push({
-      paths: paths.slice(at, at + size),
-      facts: Float64Array.from(facts.slice(at * 3, (at + size) * 3)),
-      flags: Uint8Array.from(flags.slice(at, at + size)),
-      tallies: null,
-    });
-  }
-  return chunks;
-}
-
-/** The digits before the size as an exact number, or null when the revision is no such thing. */
-function digitsOf({ revision, size }: Entry): number | null {
-  const colon = revision.indexOf(":");
-  if (colon < 1 || colon > 16 || (colon > 1 && revision.charCodeAt(0) === 48)) return null;
-  let digits = 0;
-  for (let i = 0; i < colon; i += 1) {
-    const digit = revision.charCodeAt(i) - 48;
-    if (digit < 0 || digit > 9) return null;
-    digits = digits * 10 + digit;
-  }
-  return digits <= Number.MAX_SAFE_INTEGER && revision.slice(colon + 1) === String(size) ? digits : null;
 }
 
 function isIgnoreFile(path: string): boolean {

@@ -17,11 +17,7 @@ export class EventNumbers {
    * @param workspaceId whose events are numbered
    * @param topic which of its feeds
    */
-  constructor(
-    data: Storage,
-    workspaceId: string,
-    topic: "file-events" | "workspace-events" = "file-events",
-  ) {
+  constructor(data: Storage, workspaceId: string, topic: "file-events" | "workspace-events" = "file-events") {
     this.#data = data;
     this.#path = `${topic}/${workspaceId}.json`;
   }
@@ -50,8 +46,10 @@ export class EventNumbers {
     const file = await this.#data.readFile(this.#path, { maxBytes: 1024 });
     if (!file) return 0;
     const value: unknown = JSON.parse(new TextDecoder().decode(file.bytes));
-    const reserved = value !== null && typeof value === "object" && "reserved" in value ? value.reserved : undefined;
-    if (typeof reserved !== "number" || !Number.isSafeInteger(reserved) || reserved < 0) throw new Error("no number");
+    const reserved =
+      value !== null && typeof value === "object" && "reserved" in value ? value.reserved : undefined;
+    if (typeof reserved !== "number" || !Number.isSafeInteger(reserved) || reserved < 0)
+      throw new Error("no number");
     return reserved;
   }
 

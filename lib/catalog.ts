@@ -1,6 +1,7 @@
 import { IgnoreRules } from "./catalog-ignore.ts";
 import { CatalogKeeper, type FileChange } from "./catalog-keeper.ts";
-import type { CatalogIndex, Selection } from "./catalog-index.ts";
+import type { Selection } from "./catalog-chunks.ts";
+import type { CatalogIndex } from "./catalog-index.ts";
 import { EventNumbers } from "./catalog-numbers.ts";
 import { Feed, type FeedPage, type Numbered } from "./feed.ts";
 import { Slices } from "./slices.ts";
@@ -146,7 +147,12 @@ export class Catalog {
   }
 
   /** Events after a number; holds up to `waitMs` while there are none. */
-  async events(since: number, waitMs: number, signal: AbortSignal, limit: number): Promise<FeedPage<FileEvent>> {
+  async events(
+    since: number,
+    waitMs: number,
+    signal: AbortSignal,
+    limit: number,
+  ): Promise<FeedPage<FileEvent>> {
     await this.current();
     const end = performance.now() + waitMs;
     for (;;) {

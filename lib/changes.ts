@@ -2,6 +2,7 @@ import pLimit from "p-limit";
 import type { ApprovalQuestion, ApprovalStore, Verdict } from "./approvals.ts";
 import type { AuditLog, AuditRecord } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
+import { commitAll, commitOneByOne, shownOf, type EachRequest } from "./change-items.ts";
 import { describeChanges } from "./diff.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import { sha256Hex } from "./hash.ts";
@@ -48,27 +49,6 @@ export interface WriteRequest<T> {
   onConflict: "replan" | "refuse";
   /** Reads, validates and says what to change; throws an ApiError for what is wrong. Called before the host is asked, and again when a merge meets a conflict. */
   plan(view: View): Promise<Plan<T>>;
-}
-
-/** One of several changes that a host allows together and that then stand or fall each for itself. */
-export interface ChangeItem<T> {
-  /** Audit target. */
-  target: string;
-  /** What the host is shown; null when there is nothing to show. */
-  shown: Change | null;
-  /** Says what to change, in its turn, when the items before it are done; throws when that cannot be. */
-  plan(): Promise<Change>;
-  /** The result once committed. */
-  done(entry: Entry | null): T;
-  /** The result when the plan or the commit threw. */
-  failed(error: unknown): T;
-}
-
-/** Changes that are asked for as one and made one by one. */
-export interface EachRequest<T> extends Pick<WriteRequest<T>, "action" | "summary" | "paths"> {
-  items: readonly ChangeItem<T>[];
-  /** No item depends on one before it: they are committed together while that works, which is several times quicker. */
-  independent: boolean;
 }
 
 /** What of a request stands in the audit log. */
@@ -171,13 +151,14 @@ export class Changes {
   async runEach<T>(context: Context, request: EachRequest<T>): Promise<T[]> {
     const { workspace } = context;
     const { action, summary, items } = request;
+    const isAuto = this.#options.mode === "auto";
     const question = {
       action,
       summary,
-      paths: [...request.paths],
+      paths: isAuto ? [] : [...request.paths, ...(await linkedPaths(workspace, shownOf(items)))],
       targets: items.map((item) => item.target),
       // The diff costs reading every file: nobody is asked in auto mode.
-      diff: this.#options.mode === "auto" ? "" : await describeChanges(workspace.storage, shownOf(items)),
+      diff: isAuto ? "" : await describeChanges(workspace.storage, shownOf(items)),
     };
     const ask = (): Promise<Approval | null> => this.permit(context, question);
     const approval = request.paths.length === 0 ? null : await this.#holding(shownOf(items), ask);
@@ -233,9 +214,11 @@ export class Changes {
     const changed = guarded.changes.flatMap((change) =>
       change.op === "move" ? [change.from, change.to] : [change.path],
     );
-    const real = await realPaths(workspace.storage, guarded.changes);
-    const all = [...changed, ...real].map((path) => absolutePath(workspace.path, path));
-    const paths = new Set([...request.paths, ...all]);
+    const paths = new Set([
+      ...request.paths,
+      ...changed.map((path) => absolutePath(workspace.path, path)),
+      ...(await linkedPaths(workspace, guarded.changes)),
+    ]);
     const diff = await describeChanges(workspace.storage, guarded.changes);
     return this.#options.approvals.ask(
       question(context, request, [...paths], diff),
@@ -280,7 +263,10 @@ export class Changes {
     const outcome = decision === "allowed" ? "failed" : decision;
     const approval = by ? { id, by } : { id };
     try {
-      await this.#options.audit.record(context.workspace.id, records(context, request, approval, { outcome }));
+      await this.#options.audit.record(
+        context.workspace.id,
+        records(context, request, approval, { outcome }),
+      );
     } catch (error) {
       // Why the write was refused is what its caller must be told.
       this.#options.log("ERROR", `Could not record that a write was ${outcome}: ${String(error)}`);
@@ -331,41 +317,6 @@ export class Changes {
   }
 }
 
-interface Outcome<T> {
-  made: boolean;
-  result: T;
-}
-
-/** Commits all items in one go; null, and nothing done, when one of them does not let it. */
-async function commitAll<T>(
-  workspace: Workspace,
-  items: readonly ChangeItem<T>[],
-): Promise<Outcome<T>[] | null> {
-  try {
-    const entries = await workspace.commit(await Promise.all(items.map((item) => item.plan())));
-    return items.map((item, index) => ({ made: true, result: item.done(entries[index] ?? null) }));
-  } catch {
-    // Whose fault it was shows when each is tried alone.
-    return null;
-  }
-}
-
-async function commitOneByOne<T>(
-  workspace: Workspace,
-  items: readonly ChangeItem<T>[],
-): Promise<Outcome<T>[]> {
-  const outcomes: Outcome<T>[] = [];
-  for (const item of items) {
-    try {
-      const [entry] = await workspace.commit([await item.plan()]);
-      outcomes.push({ made: true, result: item.done(entry ?? null) });
-    } catch (error) {
-      outcomes.push({ made: false, result: item.failed(error) });
-    }
-  }
-  return outcomes;
-}
-
 function bytesInMemory(changes: readonly Change[]): number {
   let bytes = 0;
   for (const change of changes) {
@@ -374,18 +325,23 @@ function bytesInMemory(changes: readonly Change[]): number {
   return bytes;
 }
 
-/** Where writes through links land: the host has to see those paths as well (I32). */
-async function realPaths(storage: Storage, changes: readonly Change[]): Promise<string[]> {
+/** Absolute paths where writes through links land: the host has to see those as well (I32). */
+async function linkedPaths(workspace: Workspace, changes: readonly Change[]): Promise<string[]> {
   const paths: string[] = [];
   for (const change of changes) {
-    const entry = change.op === "write" ? await storage.stat(change.path) : null;
-    if (entry?.real !== undefined) paths.push(entry.real);
+    const real = change.op === "write" ? await realPath(workspace.storage, change.path) : null;
+    if (real !== null) paths.push(absolutePath(workspace.path, real));
   }
   return paths;
 }
 
-function shownOf(items: readonly ChangeItem<unknown>[]): Change[] {
-  return items.map((item) => item.shown).filter((change) => change !== null);
+/** Where links lead on the way to a path, also one that does not exist yet; null when there are none. */
+async function realPath(storage: Storage, path: string): Promise<string | null> {
+  const entry = await storage.stat(path);
+  const slash = path.lastIndexOf("/");
+  if (entry || slash < 0) return entry?.real ?? null;
+  const above = await realPath(storage, path.slice(0, slash));
+  return above === null ? null : above + path.slice(slash);
 }
 
 function question(context: Context, request: Recorded, paths: string[], diff: string): ApprovalQuestion {

@@ -129,7 +129,9 @@ const longestTimeoutMs = 2 ** 31 - 1;
 function engineTimeoutMs(sources: Sources): number {
   const { value } = readNumber(sources, settings.engineTimeout, defaultEngineTimeoutMs);
   if (value >= 1) return Math.min(Math.trunc(value), longestTimeoutMs);
-  sources.warn(`OPENWORK_ENGINE_TIMEOUT_MS must be positive, got ${quoted(value)}; ${defaultEngineTimeoutMs} is used.`);
+  sources.warn(
+    `OPENWORK_ENGINE_TIMEOUT_MS must be positive, got ${quoted(value)}; ${defaultEngineTimeoutMs} is used.`,
+  );
   return defaultEngineTimeoutMs;
 }
 

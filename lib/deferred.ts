@@ -4,6 +4,7 @@ import type { Reply } from "./route.ts";
 
 interface Deferred {
   tokenHash: string;
+  workspaceId: string;
   reply: Reply | null;
   waiting: Set<() => void>;
 }
@@ -17,9 +18,9 @@ const mostKept = 1000;
 export class DeferredAnswers {
   readonly #byId = new Map<string, Deferred>();
 
-  /** Remembers that the answer of this request will come; `tokenHash` is who may ask for it. */
-  add(id: string, tokenHash: string, answer: Promise<Reply>): void {
-    const deferred: Deferred = { tokenHash, reply: null, waiting: new Set() };
+  /** Remembers that the answer of this request will come; `owner` is who may ask for it, and where. */
+  add(id: string, owner: { tokenHash: string; workspaceId: string }, answer: Promise<Reply>): void {
+    const deferred: Deferred = { ...owner, reply: null, waiting: new Set() };
     this.#byId.set(id, deferred);
     this.#evict();
     void answer.then((reply) => {
@@ -30,10 +31,17 @@ export class DeferredAnswers {
     });
   }
 
-  /** The answer of a request if it is there within `waitMs`, else null; 404 for a request that is not the caller's. */
-  async get(id: string, tokenHash: string, waitMs: number, signal: AbortSignal): Promise<Reply | null> {
+  /** The answer of a request if it is there within `waitMs`, else null; 404 for one that is not the caller's, or not of the workspace named. */
+  async get(
+    id: string,
+    owner: { tokenHash: string; workspaceId?: string | undefined },
+    waitMs: number,
+    signal: AbortSignal,
+  ): Promise<Reply | null> {
+    const { tokenHash, workspaceId } = owner;
     const deferred = this.#byId.get(id);
-    if (!deferred || deferred.tokenHash !== tokenHash) {
+    const isOwn = deferred?.tokenHash === tokenHash;
+    if (!deferred || !isOwn || (workspaceId !== undefined && deferred.workspaceId !== workspaceId)) {
       throw new ApiError(
         "not_found",
         "There is no such request of this token; answers are kept for ten minutes.",

@@ -1,5 +1,6 @@
 import type { AuditRecord } from "./audit.ts";
 import type { Approval } from "./changes.ts";
+import { grantsPermission, mayGrant, withoutGrants } from "./engine-grants.ts";
 import { placeCall, type Placed } from "./engine-rules.ts";
 import { ApiError } from "./errors.ts";
 import { insistOnOpenPath } from "./protected-paths.ts";
@@ -46,29 +47,44 @@ export async function insistOnRights(context: Context, call: EngineCall, search:
   if (file !== null) insistOnOpenPath(context, file);
 }
 
+/** A call that may go on: as what it turned out to be, who allowed it, and the body to send. */
+export interface PermittedCall {
+  call: EngineCall;
+  /** Null when nobody was asked. */
+  approval: Approval | null;
+  body: ReadableStream<Uint8Array> | null;
+}
+
 /**
- * Asks the host, in manual mode, before a call runs a command or changes the engine (I07). The host sees the
- * whole body, so a longer one than it is shown is refused. Returns the body to send.
+ * Asks the host, in manual mode, before a call runs a command or changes the engine (I07); a prompt that brings
+ * its own permissions is such a change. The host sees the whole body, so a longer one than it is shown is refused.
  */
 export async function permitCall(
   context: Context,
   call: EngineCall,
   body: ReadableStream<Uint8Array> | null,
-): Promise<{ approval: Approval | null; body: ReadableStream<Uint8Array> | null }> {
+): Promise<PermittedCall> {
+  const grants = call.class === "prompt" && mayGrant(call);
   const asks = call.class === "command" || call.class === "change";
-  if (!asks || context.services.host.config.approval.mode === "auto") return { approval: null, body };
+  if (context.services.host.config.approval.mode === "auto" || !(asks || grants))
+    return { call, approval: null, body };
   const peeked = body === null ? null : await peekBody(body, mostShown);
+  if (grants && !(peeked?.whole && grantsPermission(peeked.bytes))) {
+    const rest = peeked?.body ?? null;
+    return { call, approval: null, body: rest && !peeked?.whole ? withoutGrants(rest) : rest };
+  }
+  const raised: EngineCall = grants ? { ...call, class: "change" } : call;
   if (peeked && !peeked.whole) {
     await peeked.body?.cancel();
     const message = `The host is asked before this call, and is shown at most ${mostShown} bytes of it.`;
     throw new ApiError("body_too_large", message, { maxBytes: mostShown });
   }
   const approval = await context.services.changes.permit(context, {
-    ...told(call),
+    ...told(raised),
     paths: [context.workspace.path],
     diff: `${call.method} ${call.path}\n${shown(peeked?.bytes)}`,
   });
-  return { approval, body: peeked?.body ?? null };
+  return { call: raised, approval, body: peeked?.body ?? null };
 }
 
 /** How a call ended, for the audit. */

@@ -1,4 +1,11 @@
-import { askEngine, causeOf, engineAuthorization, engineBase, parsedOrText, type EngineConfig } from "./engine.ts";
+import {
+  askEngine,
+  causeOf,
+  engineAuthorization,
+  engineBase,
+  parsedOrText,
+  type EngineConfig,
+} from "./engine.ts";
 import { ApiError } from "./errors.ts";
 import { isJsonObject } from "./json.ts";
 
@@ -74,7 +81,10 @@ function answerProblem(
 ): EngineStatus["problem"] {
   if (status === 401 || status === 403) {
     return credentials
-      ? { code: "credentials_wrong", message: `The engine at ${origin} refuses the configured user and password.` }
+      ? {
+          code: "credentials_wrong",
+          message: `The engine at ${origin} refuses the configured user and password.`,
+        }
       : {
           code: "credentials_missing",
           message: `The engine at ${origin} wants a password: set --opencode-username and --opencode-password.`,

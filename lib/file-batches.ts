@@ -15,8 +15,16 @@ export interface FailedItem {
 }
 
 /** A failure as an item of an answer; `otherwise` is the code for what has none of its own. */
-export function failedItem(error: unknown, otherwise: string, where: Readonly<Record<string, unknown>>): FailedItem {
-  const failed = (code: string, message: string, details: Readonly<Record<string, unknown>> = {}): FailedItem => ({
+export function failedItem(
+  error: unknown,
+  otherwise: string,
+  where: Readonly<Record<string, unknown>>,
+): FailedItem {
+  const failed = (
+    code: string,
+    message: string,
+    details: Readonly<Record<string, unknown>> = {},
+  ): FailedItem => ({
     ok: false,
     ...where,
     code,
@@ -31,7 +39,8 @@ export function failedItem(error: unknown, otherwise: string, where: Readonly<Re
     const { expectedRevision, currentRevision } = details;
     return failed("conflict", changedMessage, { expectedRevision, currentRevision });
   }
-  if (code === "too_large") return failed("file_too_large", message, { maxBytes: largestFile, size: details["size"] });
+  if (code === "too_large")
+    return failed("file_too_large", message, { maxBytes: largestFile, size: details["size"] });
   return failed(otherwise, message);
 }
 
@@ -74,17 +83,18 @@ export function fileItem(path: string, entry: Entry, bytes: Uint8Array): Uint8Ar
 const closing = new TextEncoder().encode('"}');
 
 /** `{"items":[…]}` as a stream of items in order, of which a few are being made at a time: memory stays flat. */
-export function itemStream(makers: readonly (() => Promise<Uint8Array>)[], ahead: number): ReadableStream<Uint8Array> {
+export function itemStream(
+  makers: readonly (() => Promise<Uint8Array>)[],
+  ahead: number,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const running: Promise<Uint8Array>[] = [];
   let next = 0;
   let sent = 0;
-  let cancelled = false;
   const start = (): void => {
-    for (; next < makers.length && running.length < ahead && !cancelled; next += 1) {
-      const made = makers[next]?.();
-      if (made) running.push(made);
-    }
+    const started = makers.slice(next, next + ahead - running.length);
+    next += started.length;
+    for (const make of started) running.push(make());
   };
   return new ReadableStream<Uint8Array>(
     {
@@ -101,9 +111,8 @@ export function itemStream(makers: readonly (() => Promise<Uint8Array>)[], ahead
         sent += 1;
       },
       cancel() {
-        cancelled = true;
         // What is being read is let go when it arrives.
-        for (const made of running) made.catch(() => undefined);
+        for (const made of running.splice(0)) made.catch(() => undefined);
       },
     },
     { highWaterMark: 0 },

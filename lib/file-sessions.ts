@@ -74,7 +74,10 @@ export class FileSessions {
       throw notFound();
     }
     if (session.tokenHash !== caller.actor.tokenHash) {
-      throw new ApiError("forbidden", "This file session was opened with another token; open one of your own.");
+      throw new ApiError(
+        "forbidden",
+        "This file session was opened with another token; open one of your own.",
+      );
     }
     return session;
   }
@@ -96,7 +99,8 @@ export class FileSessions {
       if (!alive.has(tokenHash)) alive.set(tokenHash, await isAlive(tokenHash));
     }
     for (const session of this.#sessions.values()) {
-      if (session.expiresAt <= now || alive.get(session.tokenHash) === false) this.#sessions.delete(session.id);
+      if (session.expiresAt <= now || alive.get(session.tokenHash) === false)
+        this.#sessions.delete(session.id);
     }
   }
 

@@ -1,4 +1,5 @@
 import { ApiError } from "./errors.ts";
+import { peekBody } from "./proxy-body.ts";
 import type { Workspace } from "./workspaces.ts";
 
 /** The parts of a call that can name the directory that the engine works in. */
@@ -35,6 +36,55 @@ export function pinDirectory(
       `The directory ${JSON.stringify(first.slice(0, 200))} is none of the workspaces served here.`,
       named,
     );
+  }
+  return found;
+}
+
+/** Calls whose JSON bodies name directories. */
+const bodyRoutes: RegExp = /^\/(?:api\/session|sync\/replay|experimental\/control-plane\/move-session)$/i;
+/** The most that such a body may be, bytes. */
+const mostBody = 1024 * 1024;
+
+/** Holds the directories in the body of a call to the same rule; returns the body to send. */
+export async function pinBody(
+  call: { method: string; path: string },
+  body: ReadableStream<Uint8Array> | null,
+  allowed: readonly string[],
+): Promise<ReadableStream<Uint8Array> | null> {
+  if (body === null || call.method !== "POST" || !bodyRoutes.test(call.path)) return body;
+  const peeked = await peekBody(body, mostBody);
+  const message = `This call names directories; its body must be JSON of at most ${mostBody} bytes.`;
+  if (!peeked.whole) {
+    await peeked.body?.cancel();
+    throw new ApiError("body_too_large", message, { maxBytes: mostBody });
+  }
+  for (const directory of directoriesIn(parsedBody(peeked.bytes, message))) {
+    if (!allowed.some((own) => same(own, directory))) {
+      throw refused("The body names a directory that is none of the workspaces served here.", [directory]);
+    }
+  }
+  return peeked.body;
+}
+
+function parsedBody(bytes: Uint8Array, message: string): unknown {
+  try {
+    return bytes.length === 0 ? null : JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new ApiError("invalid_json", message, undefined, { cause });
+  }
+}
+
+/** Every text under a key `directory`, and every work tree that is named, at any depth. */
+function directoriesIn(value: unknown): string[] {
+  const found: string[] = [];
+  const waiting = [value];
+  while (waiting.length > 0) {
+    const next = waiting.pop();
+    if (next === null || typeof next !== "object") continue;
+    for (const [key, part] of Object.entries(next)) {
+      if (typeof part === "string" && (key === "directory" || key === "workspaceID")) found.push(part);
+      else waiting.push(part);
+    }
   }
   return found;
 }

@@ -122,11 +122,19 @@ async function untilFirstByte(
     } as RequestInit);
   } catch (cause) {
     if (late) throw target.timedOut();
+    const refusal = refusalIn(cause);
+    if (refusal) throw refusal;
     if (signal.aborted) throw callerGone();
     throw target.unreachable(cause);
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** What this server found in the body while it was passing it on. Clients wrap it. */
+function refusalIn(error: unknown): ApiError | null {
+  if (error instanceof ApiError) return error;
+  return error instanceof Error && error.cause instanceof ApiError ? error.cause : null;
 }
 
 /** What nobody reads: the caller went away before there was an answer. */

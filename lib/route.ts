@@ -92,8 +92,12 @@ export interface Route {
   readonly body: Schema | undefined;
   /** Most bytes of a JSON body. */
   readonly bodyLimit: number;
-  /** The schema of a 200 (or 201) JSON answer; undefined for bytes and pages. */
+  /** Media types of a body that is not JSON; none for JSON, and where there is no body. */
+  readonly accepts: readonly string[];
+  /** The schema of a JSON answer that is a success; undefined for bytes and pages. */
   readonly answer: Schema | undefined;
+  /** The statuses of success, beside the 202 of a write that waits. */
+  readonly success: readonly number[];
   /** Error codes beyond those that its access, scope and body imply. */
   readonly errors: readonly ErrorCode[];
   /** One line for people. */
@@ -118,7 +122,9 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   query?: Q;
   body?: B;
   bodyLimit?: number;
+  accepts?: readonly string[];
   answer?: Schema;
+  success?: readonly number[];
   errors?: readonly ErrorCode[];
   summary: string;
   handle: (context: Context<Output<Q>, Output<B>>) => Reply | Promise<Reply>;
@@ -142,7 +148,9 @@ export function route<
     query: definition.query,
     body: definition.body,
     bodyLimit: definition.bodyLimit ?? defaultBodyLimit,
+    accepts: definition.accepts ?? [],
     answer: definition.answer,
+    success: definition.success ?? [200],
     errors: definition.errors ?? [],
     summary: definition.summary,
     // The dispatcher validates query and body with these very schemas before it calls.

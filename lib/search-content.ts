@@ -115,5 +115,5 @@ function excerpt(line: string, at: number): string {
 }
 
 function escaped(text: string): string {
-  return text.replaceAll(/[\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
+  return text.replaceAll(/[\\^$.*+?()[\]{}|/]/g, String.raw`\$&`);
 }

@@ -41,7 +41,10 @@ const number = v.nullish(v.number("must be a number"));
 const texts = v.nullish(v.array(v.string("must be a text"), "must be a list of texts"));
 const toggle = v.nullish(v.union([v.boolean(), v.string(), v.number()], "must be true or false"));
 
-const workspace = v.object(
+/** The library takes a list for an object. */
+const noList = v.check((value: unknown) => !Array.isArray(value), "must be an object");
+
+const workspaceKeys = v.object(
   {
     path: v.pipe(
       v.string("must be a text"),
@@ -56,6 +59,12 @@ const workspace = v.object(
   },
   "must be an object",
 );
+const workspace = v.pipe(v.unknown(), noList, workspaceKeys);
+const approval = v.pipe(
+  v.unknown(),
+  noList,
+  v.object({ mode: text, timeoutMs: number }, "must be an object"),
+);
 
 const shape = v.object(
   {
@@ -63,7 +72,7 @@ const shape = v.object(
     port: number,
     token: text,
     hostToken: text,
-    approval: v.nullish(v.object({ mode: text, timeoutMs: number }, "must be an object")),
+    approval: v.nullish(approval),
     corsOrigins: texts,
     authorizedRoots: texts,
     protectedPaths: texts,
@@ -91,7 +100,8 @@ export function checkSettings(file: unknown, configPath: string): SettingsFile {
   const where = key === null ? configPath : `${configPath}: ${key}`;
   if (issue.type === "object" && issue.input === undefined) throw new ConfigError(`${where} is missing.`);
   // An object or list may hold a password further down.
-  const isHidden = secretKey.test(key ?? "") || (issue.input instanceof Object && Object.keys(issue.input).length > 0);
+  const isHidden =
+    secretKey.test(key ?? "") || (issue.input instanceof Object && Object.keys(issue.input).length > 0);
   const got = isHidden ? "" : `, got ${quoted(issue.input)}`;
   throw new ConfigError(`${where} ${issue.message}${got}.`);
 }

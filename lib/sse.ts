@@ -52,13 +52,17 @@ export function eventStream(options: EventSourceOptions): Reply {
         controller.enqueue(encoder.encode(`retry: ${retryMs}\n\n`));
       },
       async pull(controller) {
-        const events = ended.signal.aborted ? null : await options.next(heartbeatMs, ended.signal).catch(() => null);
+        const events = ended.signal.aborted
+          ? null
+          : await options.next(heartbeatMs, ended.signal).catch(() => null);
         if (events === null || ended.signal.aborted) {
           end();
           controller.close();
           return;
         }
-        controller.enqueue(encoder.encode(events.length === 0 ? ": still here\n\n" : events.map(frame).join("")));
+        controller.enqueue(
+          encoder.encode(events.length === 0 ? ": still here\n\n" : events.map(frame).join("")),
+        );
       },
       cancel: end,
     },

@@ -55,6 +55,16 @@ export class WorkspaceEvents {
     this.#numbers = numbers;
   }
 
+  /** The number of the newest event. */
+  get cursor(): number {
+    return this.#feed.cursor;
+  }
+
+  /** Whether the server has stopped: streams end. */
+  get closed(): boolean {
+    return this.#feed.closed;
+  }
+
   /** How many readers wait. */
   get waiting(): number {
     return this.#feed.waiting;

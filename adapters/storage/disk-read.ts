@@ -9,7 +9,7 @@ import type { DiskTree, OpenFile } from "./disk-tree.ts";
 
 /** Up to here a synchronous read is quicker than a hop to the thread pool and too short to hold others up. */
 const smallFile = 65_536;
-const chunkSize = 131_072;
+const chunkSize = 262_144;
 /** A file that never rests: this often it is read again, and of these so often only after it has settled. */
 const attempts = 10;
 const patientAttempts = 5;

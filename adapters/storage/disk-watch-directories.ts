@@ -15,7 +15,9 @@ const gatherMs = 25;
 
 /** Whether this kind of watch works here: Linux with its `/proc`, and Node's own `fs.watch`. */
 export function canWatchDirectories(tree: DiskTree): boolean {
-  return process.platform === "linux" && tree.abilities.proc && !("Bun" in globalThis) && !("Deno" in globalThis);
+  return (
+    process.platform === "linux" && tree.abilities.proc && !("Bun" in globalThis) && !("Deno" in globalThis)
+  );
 }
 
 /**
@@ -101,7 +103,9 @@ class DirectoryWatches implements Watch {
     this.#watched.delete(rel);
     try {
       // The path of the descriptor: whatever its name has become meanwhile, this is the directory that was opened.
-      const watcher = watchDirectory(dir.path, { persistent: false }, (type, name) => this.#take(rel, type, name));
+      const watcher = watchDirectory(dir.path, { persistent: false }, (type, name) =>
+        this.#take(rel, type, name),
+      );
       watcher.on("error", () => this.#take(rel, "rename", null));
       this.#watched.set(rel, watcher);
     } catch (error) {

@@ -58,6 +58,12 @@ function expected(
   return null;
 }
 
+/** A method that reaches the route: one for all methods may stand beside one for GET alone. */
+function methodFor(route: Route): string {
+  if (route.method !== "ALL") return route.method;
+  return routes.some((other) => other.path === route.path && other.method === "GET") ? "POST" : "GET";
+}
+
 async function outcome(
   route: Route,
   kind: CallerKind,
@@ -73,7 +79,7 @@ async function outcome(
       })
     : started;
   const path = route.path.replace(":id", server.workspace).replace(/:\w+/g, "x").replace(/\/\*$/, "");
-  const method = route.method === "ALL" ? "GET" : route.method;
+  const method = methodFor(route);
   const sends = method !== "GET" && route.body !== undefined;
   const answer = await server.client.send(method, path, {
     token: null,

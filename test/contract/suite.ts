@@ -230,13 +230,17 @@ function files(of: () => Subject): void {
     const response = await open(of(), "GET", "~/files/events", { signal: leaving.signal });
     expect(response.headers.get("content-type")).toMatch(/^text\/event-stream/);
     const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
-    await send(of(), "PUT", "~/files/raw?path=seen.txt", { body: "now" });
     let text = "";
-    for (const end = Date.now() + 15_000; !text.includes("seen.txt") && Date.now() < end;) {
-      const part = await reader?.read();
-      if (!part || part.done) break;
-      text += part.value;
-    }
+    const readUntil = async (wanted: string): Promise<void> => {
+      for (const end = Date.now() + 15_000; !text.includes(wanted) && Date.now() < end;) {
+        const part = await reader?.read();
+        if (!part || part.done) return;
+        text += part.value;
+      }
+    };
+    await readUntil("event: ready");
+    await send(of(), "PUT", "~/files/raw?path=seen.txt", { body: "now" });
+    await readUntil("seen.txt");
     leaving.abort();
     expect(text).toContain("seen.txt");
   });

@@ -14,22 +14,45 @@ async function offered({ client, ws }: Subject): Promise<{ id: string; path: str
 
 test("newest first, with real paths and the same name for same age", async () => {
   using subject = await start("disk");
-  for (const [name, time] of [["b", 10], ["a", 10], ["old", 5], ["new/x", 20]] as const) {
+  for (const [name, time] of [
+    ["b", 10],
+    ["a", 10],
+    ["old", 5],
+    ["new/x", 20],
+  ] as const) {
     await put(subject.storage, `${base}/${name}`, name);
     utimesSync(join(subject.dir, base, name), time, time);
   }
   expect((await offered(subject)).map((item) => item.path)).toEqual(["new/x", "a", "b", "old"]);
-  expect((await offered(subject))[0]).toEqual({ id: idOf("new/x"), path: "new/x", size: 5, updatedAt: 20_000 });
+  expect((await offered(subject))[0]).toEqual({
+    id: idOf("new/x"),
+    path: "new/x",
+    size: 5,
+    updatedAt: 20_000,
+  });
 });
 
 test("I02, I42: every listed name downloads by its id, however odd, and none hides another", async () => {
   using subject = await start("disk");
-  const names = [" a ", "b\\c", "d\ne", "workspace/x", "workspace", '"q"', "日本", "😀", "%2e%2e", "..x", "a".repeat(250), "tab\t"].filter(
-    (name) => name !== "workspace",
-  );
+  const names = [
+    " a ",
+    "b\\c",
+    "d\ne",
+    "workspace/x",
+    "workspace",
+    '"q"',
+    "日本",
+    "😀",
+    "%2e%2e",
+    "..x",
+    "a".repeat(250),
+    "tab\t",
+  ].filter((name) => name !== "workspace");
   for (const name of names) await put(subject.storage, `${base}/${name}`, name);
   // A name that is not UTF-8 cannot be told in a path; it must not hide the others.
-  execFileSync("/bin/sh", ["-c", String.raw`printf x > "$(printf 'bad\377name')"`], { cwd: join(subject.dir, base) });
+  execFileSync("/bin/sh", ["-c", String.raw`printf x > "$(printf 'bad\377name')"`], {
+    cwd: join(subject.dir, base),
+  });
   const items = await offered(subject);
   expect(items.map((item) => item.path).toSorted()).toEqual(names.toSorted());
   for (const { id, path } of items) {
@@ -53,9 +76,20 @@ test("I01, I02: links, FIFOs and devices are neither listed nor downloaded", asy
   execFileSync("mkfifo", [join(dir, "fifo")]);
   mkdirSync(join(dir, "empty"));
   expect((await offered(subject)).map((item) => item.path)).toEqual(["real.txt"]);
-  for (const name of ["in.txt", "out.txt", "outdir/secret.txt", "loop/inside.txt", "broken", "fifo", "empty"]) {
+  for (const name of [
+    "in.txt",
+    "out.txt",
+    "outdir/secret.txt",
+    "loop/inside.txt",
+    "broken",
+    "fifo",
+    "empty",
+  ]) {
     const answer = await subject.client.get(`${subject.ws}/artifacts/${idOf(name)}`);
-    expect([name, answer.json.code]).toEqual([name, expect.stringMatching(/^(artifact_not_found|invalid_artifact)$/)]);
+    expect([name, answer.json.code]).toEqual([
+      name,
+      expect.stringMatching(/^(artifact_not_found|invalid_artifact)$/),
+    ]);
   }
 });
 
@@ -83,13 +117,21 @@ describe("ids", () => {
   ])("%s", async (id, status, code) => {
     using subject = await start("memory");
     await put(subject.storage, `${base}/dir/x`, "");
-    expect(await subject.client.get(`${subject.ws}/artifacts/${id}`)).toMatchObject({ status, json: { code } });
+    expect(await subject.client.get(`${subject.ws}/artifacts/${id}`)).toMatchObject({
+      status,
+      json: { code },
+    });
   });
 
   test("either alphabet, padding and equal spellings of the path", async () => {
     using subject = await start("memory");
     await put(subject.storage, `${base}/ü>?.txt`, "x");
-    for (const id of [idOf("ü>?.txt"), encodeURIComponent(Buffer.from("ü>?.txt").toString("base64")), idOf("/ü>?.txt"), idOf("workspace/ü>?.txt")]) {
+    for (const id of [
+      idOf("ü>?.txt"),
+      encodeURIComponent(Buffer.from("ü>?.txt").toString("base64")),
+      idOf("/ü>?.txt"),
+      idOf("workspace/ü>?.txt"),
+    ]) {
       expect((await subject.client.get(`${subject.ws}/artifacts/${id}`)).text).toBe("x");
     }
   });
@@ -111,14 +153,16 @@ test("a file that is replaced while it is asked for comes whole", async () => {
   using subject = await start("disk");
   writeFileSync(join(subject.dir, "warm"), "");
   await put(subject.storage, `${base}/f`, "a".repeat(1000));
-  let going = true;
+  const going = new AbortController();
   const writer = (async () => {
-    for (let n = 0; going; n += 1) await put(subject.storage, `${base}/f`, (n % 2 ? "a" : "b").repeat(n % 2 ? 1000 : 2000));
+    for (let n = 0; !going.signal.aborted; n += 1)
+      await put(subject.storage, `${base}/f`, (n % 2 ? "a" : "b").repeat(n % 2 ? 1000 : 2000));
   })();
   for (let n = 0; n < 40; n += 1) {
     const { status, text, headers } = await subject.client.get(`${subject.ws}/artifacts/${idOf("f")}`);
-    if (status === 200) expect([headers.get("content-length"), new Set(text).size]).toEqual([String(text.length), 1]);
+    if (status === 200)
+      expect([headers.get("content-length"), new Set(text).size]).toEqual([String(text.length), 1]);
   }
-  going = false;
+  going.abort();
   await writer;
 });

@@ -7,7 +7,8 @@ import { decide, pathsIn, start, viewerOf, waiting, type Subject } from "./subje
 
 const read = ({ client, ws }: Subject, path: string, options = {}): Promise<Exchange> =>
   client.get(`${ws}/files/content?path=${encodeURIComponent(path)}`, options);
-const write = ({ client, ws }: Subject, body: unknown, options = {}): Promise<Exchange> => client.post(`${ws}/files/content`, body, options);
+const write = ({ client, ws }: Subject, body: unknown, options = {}): Promise<Exchange> =>
+  client.post(`${ws}/files/content`, body, options);
 
 describe.each(["memory", "disk"] as const)("single markdown files over %s", (kind) => {
   test("what is written is read back, with parents made and the very bytes", async () => {
@@ -16,7 +17,13 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     const written = await write(subject, { path: "/workspace/new/dir/n.md", content });
     expect(written).toMatchObject({ status: 200, json: { ok: true, path: "new/dir/n.md", bytes: 16 } });
     const { updatedAt, revision } = written.json;
-    expect((await read(subject, "new/dir/n.md")).json).toEqual({ path: "new/dir/n.md", content, bytes: 16, updatedAt, revision });
+    expect((await read(subject, "new/dir/n.md")).json).toEqual({
+      path: "new/dir/n.md",
+      content,
+      bytes: 16,
+      updatedAt,
+      revision,
+    });
   });
 
   test("I41: the prefix workspace/ goes only when there is no such entry", async () => {
@@ -25,7 +32,9 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     expect((await read(subject, "workspace/a.md")).json).toMatchObject({ path: "a.md", content: "root" });
     await put(subject.storage, "workspace/b.md", "inner");
     expect((await read(subject, "workspace/b.md")).json).toMatchObject({ path: "workspace/b.md" });
-    expect((await write(subject, { path: "/workspace/c.md", content: "c" })).json.path).toBe("workspace/c.md");
+    expect((await write(subject, { path: "/workspace/c.md", content: "c" })).json.path).toBe(
+      "workspace/c.md",
+    );
     expect(await textOf(subject.storage, "c.md")).toBeNull();
   });
 
@@ -46,20 +55,40 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
   test("I46, I47: a base protects, also against a vanished file; null means new; force wins", async () => {
     using subject = await start(kind);
     const first = (await write(subject, { path: "a.md", content: "1", ifMatchRevision: null })).json;
-    expect(await write(subject, { path: "a.md", content: "x", ifMatchRevision: null })).toMatchObject({ status: 409, json: { code: "conflict" } });
-    const second = (await write(subject, { path: "a.md", content: "2", baseUpdatedAt: first.updatedAt, ifMatchRevision: first.revision })).json;
-    expect(second.revision).not.toBe(first.revision);
-    expect(await write(subject, { path: "a.md", content: "3", ifMatchRevision: first.revision })).toMatchObject({
+    expect(await write(subject, { path: "a.md", content: "x", ifMatchRevision: null })).toMatchObject({
       status: 409,
-      json: { code: "conflict", details: { expectedRevision: first.revision, currentRevision: second.revision } },
+      json: { code: "conflict" },
+    });
+    const second = (
+      await write(subject, {
+        path: "a.md",
+        content: "2",
+        baseUpdatedAt: first.updatedAt,
+        ifMatchRevision: first.revision,
+      })
+    ).json;
+    expect(second.revision).not.toBe(first.revision);
+    expect(
+      await write(subject, { path: "a.md", content: "3", ifMatchRevision: first.revision }),
+    ).toMatchObject({
+      status: 409,
+      json: {
+        code: "conflict",
+        details: { expectedRevision: first.revision, currentRevision: second.revision },
+      },
     });
     const baseUpdatedAt = second.updatedAt - 5;
     expect(await write(subject, { path: "a.md", content: "3", baseUpdatedAt })).toMatchObject({
       status: 409,
       json: { code: "conflict", details: { baseUpdatedAt, currentUpdatedAt: second.updatedAt } },
     });
-    expect((await write(subject, { path: "a.md", content: "3", baseUpdatedAt, force: true })).status).toBe(200);
-    expect(await write(subject, { path: "gone.md", content: "x", baseUpdatedAt })).toMatchObject({ status: 409, json: { details: { currentUpdatedAt: null } } });
+    expect((await write(subject, { path: "a.md", content: "3", baseUpdatedAt, force: true })).status).toBe(
+      200,
+    );
+    expect(await write(subject, { path: "gone.md", content: "x", baseUpdatedAt })).toMatchObject({
+      status: 409,
+      json: { details: { currentUpdatedAt: null } },
+    });
     expect((await write(subject, { path: "b.md", content: "x", baseUpdatedAt: null })).status).toBe(200);
   });
 
@@ -91,7 +120,10 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     expect((await read(subject, "nope.md")).json.code).toBe("file_not_found");
     expect((await read(subject, "d.md")).json.code).toBe("file_not_found");
     expect((await read(subject, "d.md/x")).json.code).toBe("invalid_path");
-    expect(await read(subject, "big.md")).toMatchObject({ status: 413, json: { details: { maxBytes: 5_000_000, size: 5_000_001 } } });
+    expect(await read(subject, "big.md")).toMatchObject({
+      status: 413,
+      json: { details: { maxBytes: 5_000_000, size: 5_000_001 } },
+    });
   });
 
   test("I30: a file that changed while the host thought is a 409 with both revisions", async () => {
@@ -99,7 +131,10 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     await put(subject.storage, "a.md", "old\n");
     const sent = write(subject, { path: "a.md", content: "new\n" });
     const request = await waiting(subject.client);
-    expect(request).toMatchObject({ action: "workspace.file.write", paths: [`${subject.dir || "/ws"}/a.md`] });
+    expect(request).toMatchObject({
+      action: "workspace.file.write",
+      paths: [`${subject.dir || "/ws"}/a.md`],
+    });
     expect(request.diff).toContain("-old\n+new\n");
     await put(subject.storage, "a.md", "another's\n");
     await decide(subject.client, request.id, "allow");
@@ -113,9 +148,15 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     using subject = await start(kind);
     await write(subject, { path: ".env.md", content: "KEY" });
     const token = await viewerOf(subject.client);
-    expect(await read(subject, ".env.md", { token })).toMatchObject({ status: 403, json: { details: { reason: "protected" } } });
+    expect(await read(subject, ".env.md", { token })).toMatchObject({
+      status: 403,
+      json: { details: { reason: "protected" } },
+    });
     const { json } = await subject.client.get(`${subject.ws}/audit`);
-    expect(json.items[0]).toMatchObject({ action: "workspace.file.write", target: `${subject.dir || "/ws"}/.env.md` });
+    expect(json.items[0]).toMatchObject({
+      action: "workspace.file.write",
+      target: `${subject.dir || "/ws"}/.env.md`,
+    });
   });
 });
 

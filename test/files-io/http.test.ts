@@ -1,7 +1,12 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { attachment, decodeExtended, dispositionParameters } from "../../lib/content-disposition.ts";
-import { checkConditions, checkWriteConditions, lastModifiedOf, rangeStillApplies } from "../../lib/http-conditions.ts";
+import {
+  checkConditions,
+  checkWriteConditions,
+  lastModifiedOf,
+  rangeStillApplies,
+} from "../../lib/http-conditions.ts";
 import { parseRange } from "../../lib/http-range.ts";
 import { mediaTypeOf } from "../../lib/media-type.ts";
 import type { Entry } from "../../lib/storage.ts";
@@ -33,13 +38,17 @@ describe("byte ranges (I56)", () => {
 
   test("whatever is sent, a range lies within the body", () => {
     fc.assert(
-      fc.property(fc.string({ unit: fc.constantFrom(..."bytes=-0123456789, ") }), fc.nat(1000), (text, size) => {
-        const range = parseRange(`bytes=${text}`, size);
-        if (range === null || range === "unsatisfiable") return;
-        expect(range.start).toBeGreaterThanOrEqual(0);
-        expect(range.end).toBeGreaterThanOrEqual(range.start);
-        expect(range.end).toBeLessThan(size);
-      }),
+      fc.property(
+        fc.string({ unit: fc.constantFrom(..."bytes=-0123456789, ") }),
+        fc.nat(1000),
+        (text, size) => {
+          const range = parseRange(`bytes=${text}`, size);
+          if (range === null || range === "unsatisfiable") return;
+          expect(range.start).toBeGreaterThanOrEqual(0);
+          expect(range.end).toBeGreaterThanOrEqual(range.start);
+          expect(range.end).toBeLessThan(size);
+        },
+      ),
     );
   });
 });
@@ -139,7 +148,11 @@ describe("names of downloads (I43)", () => {
   });
 
   test("long and odd headers are read in no time", () => {
-    for (const header of [`;${" a=\\".repeat(50_000)}`, `;a="${"\\".repeat(100_001)}`, `;${";".repeat(100_000)}`]) {
+    for (const header of [
+      `;${" a=\\".repeat(50_000)}`,
+      `;a="${"\\".repeat(100_001)}`,
+      `;${";".repeat(100_000)}`,
+    ]) {
       const started = performance.now();
       dispositionParameters(header);
       expect(performance.now() - started).toBeLessThan(200);

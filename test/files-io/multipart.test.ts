@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ApiError } from "../../lib/errors.ts";
 import { readForm } from "../../lib/multipart.ts";
@@ -21,11 +21,18 @@ function bodyOf(pieces: readonly Uint8Array[]): { stream: ReadableStream<Uint8Ar
   return { stream, taken: () => taken };
 }
 
+const text = (value: Uint8Array): string => new TextDecoder().decode(value);
+
 async function partsOf(pieces: readonly Uint8Array[], type: string): Promise<unknown[]> {
   const parts: unknown[] = [];
   for await (const part of readForm(bodyOf(pieces).stream, type)) {
     if (part.kind === "field") parts.push([part.name, part.value]);
-    else parts.push([part.name, part.filename, [...new Uint8Array(await new Response(part.body).arrayBuffer())]]);
+    else
+      parts.push([
+        part.name,
+        part.filename,
+        [...new Uint8Array(await new Response(part.body).arrayBuffer())],
+      ]);
   }
   return parts;
 }
@@ -35,32 +42,57 @@ function cut(bytes: Uint8Array, places: readonly number[]): Uint8Array[] {
   return [...ends, bytes.length].map((end, index) => bytes.subarray(ends[index - 1] ?? 0, end));
 }
 
-const evil = '--B\r\n--\r\n----B-\r\n--B\n--';
+const evil = "--B\r\n--\r\n----B-\r\n--B\n--";
 
 describe("forms (I80)", () => {
   test("parts come out as they went in, wherever the body is cut", async () => {
     const bytes = fc.oneof(fc.uint8Array(), fc.constant(new TextEncoder().encode(evil)));
-    const part = fc.record({ name: fc.constantFrom("file", "path", "ü"), filename: fc.option(fc.constantFrom("a.txt", '日本 "q"', "x y"), { nil: undefined }), body: bytes });
+    const part = fc.record({
+      name: fc.constantFrom("file", "path", "ü"),
+      filename: fc.option(fc.constantFrom("a.txt", '日本 "q"', "x y"), { nil: undefined }),
+      body: bytes,
+    });
     const boundary = fc.constantFrom("X", "----WebKit7-", "a--b-");
     await fc.assert(
-      fc.asyncProperty(fc.array(part, { maxLength: 4 }), fc.array(fc.nat()), boundary, async (parts, places, mark) => {
-        const sent = parts.map(({ name, filename, body }) => ({ name, body, ...(filename === undefined ? {} : { filename }) }));
-        const { body, headers } = formOf(sent, mark);
-        const text = (value: Uint8Array): string => new TextDecoder().decode(value);
-        const expected = sent.map(({ name, filename, body: content }) => (filename === undefined ? [name, text(content)] : [name, filename, [...content]]));
-        expect(await partsOf(cut(body, places), headers["content-type"] ?? "")).toEqual(expected);
-      }),
+      fc.asyncProperty(
+        fc.array(part, { maxLength: 4 }),
+        fc.array(fc.nat()),
+        boundary,
+        async (parts, places, mark) => {
+          const sent = parts.map(({ name, filename, body }) => ({
+            name,
+            body,
+            ...(filename === undefined ? {} : { filename }),
+          }));
+          const { body, headers } = formOf(sent, mark);
+          const expected = sent.map(({ name, filename, body: content }) =>
+            filename === undefined ? [name, text(content)] : [name, filename, [...content]],
+          );
+          expect(await partsOf(cut(body, places), headers["content-type"] ?? "")).toEqual(expected);
+        },
+      ),
     );
   });
 
   test("a cut at every single place changes nothing", async () => {
-    const { body, headers } = formOf([{ name: "path", body: "p" }, { name: "file", filename: "f", body: "a-\r\n--b" }], "--B-");
+    const { body, headers } = formOf(
+      [
+        { name: "path", body: "p" },
+        { name: "file", filename: "f", body: "a-\r\n--b" },
+      ],
+      "--B-",
+    );
     const type = headers["content-type"] ?? "";
     const expected = await partsOf([body], type);
     for (let at = 1; at < body.length; at += 1) {
       expect(await partsOf([body.subarray(0, at), body.subarray(at)], type)).toEqual(expected);
     }
-    expect(await partsOf([...body].map((byte) => Uint8Array.of(byte)), type)).toEqual(expected);
+    expect(
+      await partsOf(
+        [...body].map((byte) => Uint8Array.of(byte)),
+        type,
+      ),
+    ).toEqual(expected);
   });
 
   test("a file is handed on as it comes: the body is read no further than the reader asks", async () => {
@@ -89,12 +121,21 @@ describe("forms (I80)", () => {
     ["a header that is none", `--B\r\nno header\r\n\r\nx\r\n--B--`],
     ["a header of control characters", `--B\r\nA: \x01\r\n\r\nx\r\n--B--`],
     ["headers without end", `--B\r\nA: ${"x".repeat(20_000)}\r\n\r\nx\r\n--B--`],
-    ["two hundred parts", `${`--B\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n`.repeat(200)}--B--`],
-    ["a field without end", `--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n${"x".repeat(100_000)}\r\n--B--`],
+    [
+      "two hundred parts",
+      `${`--B\r\nContent-Disposition: form-data; name="a"\r\n\r\nx\r\n`.repeat(200)}--B--`,
+    ],
+    [
+      "a field without end",
+      `--B\r\nContent-Disposition: form-data; name="a"\r\n\r\n${"x".repeat(100_000)}\r\n--B--`,
+    ],
     ["a disposition that is none", `--B\r\nContent-Disposition: form-data; name="a" b\r\n\r\nx\r\n--B--`],
-    ["a bad extended name", `--B\r\nContent-Disposition: form-data; name="a"; filename*=UTF-8''%zz\r\n\r\nx\r\n--B--`],
-  ])("%s is a 400 that says so", async (_, text) => {
-    const promise = partsOf([new TextEncoder().encode(text)], "multipart/form-data; boundary=B");
+    [
+      "a bad extended name",
+      `--B\r\nContent-Disposition: form-data; name="a"; filename*=UTF-8''%zz\r\n\r\nx\r\n--B--`,
+    ],
+  ])("%s is a 400 that says so", async (_, form) => {
+    const promise = partsOf([new TextEncoder().encode(form)], "multipart/form-data; boundary=B");
     await expect(promise).rejects.toMatchObject({ code: "invalid_payload" });
   });
 
@@ -105,11 +146,15 @@ describe("forms (I80)", () => {
   test("any bytes: parts or a 400, never anything else", async () => {
     const piece = fc.oneof(
       fc.uint8Array(),
-      fc.constantFrom("--B", "\r\n", "--", "\r\n--B\r\n", head, "\r\n--B--\r\n", "Content-Disposition: ").map((text) => new TextEncoder().encode(text)),
+      fc
+        .constantFrom("--B", "\r\n", "--", "\r\n--B\r\n", head, "\r\n--B--\r\n", "Content-Disposition: ")
+        .map((text) => new TextEncoder().encode(text)),
     );
     await fc.assert(
       fc.asyncProperty(fc.array(piece), async (pieces) => {
-        const outcome = await partsOf([joined(pieces)], "multipart/form-data; boundary=B").catch((error: unknown) => error);
+        const outcome = await partsOf([joined(pieces)], "multipart/form-data; boundary=B").catch(
+          (error: unknown) => error,
+        );
         if (!Array.isArray(outcome)) expect(outcome).toMatchObject({ code: "invalid_payload" });
       }),
     );

@@ -5,8 +5,12 @@ import { leftovers } from "../storage/temporary-dir.ts";
 import { put, textOf, type Exchange, type RequestOptions } from "../support/memory-host.ts";
 import { decide, pathsIn, start, viewerOf, waiting, type Subject } from "./subjects.ts";
 
-const raw = ({ client, ws }: Subject, method: string, path: string, options: RequestOptions = {}): Promise<Exchange> =>
-  client.send(method, `${ws}/files/raw?path=${encodeURIComponent(path)}`, options);
+const raw = (
+  { client, ws }: Subject,
+  method: string,
+  path: string,
+  options: RequestOptions = {},
+): Promise<Exchange> => client.send(method, `${ws}/files/raw?path=${encodeURIComponent(path)}`, options);
 
 describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
   test("any bytes go in and come out; parents are made; 201, then 200", async () => {
@@ -17,7 +21,9 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     expect(made.headers.get("etag")).toBe(`"${made.json.revision}"`);
     expect((await raw(subject, "PUT", "a/b/x.bin", { body })).status).toBe(200);
     const response = await subject.client.handler(
-      new Request(`http://x${subject.ws}/files/raw?path=a/b/x.bin`, { headers: { authorization: "Bearer client-token" } }),
+      new Request(`http://x${subject.ws}/files/raw?path=a/b/x.bin`, {
+        headers: { authorization: "Bearer client-token" },
+      }),
     );
     expect(new Uint8Array(await response.arrayBuffer())).toEqual(body);
     expect((await raw(subject, "PUT", "empty", {})).json.bytes).toBe(0);
@@ -69,7 +75,10 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     const range = "bytes=0-0";
     expect((await raw(subject, "GET", "f", { headers: { range, "if-range": etag } })).status).toBe(206);
     await put(subject.storage, "f", "9876543210");
-    expect(await raw(subject, "GET", "f", { headers: { range, "if-range": etag } })).toMatchObject({ status: 200, text: "9876543210" });
+    expect(await raw(subject, "GET", "f", { headers: { range, "if-range": etag } })).toMatchObject({
+      status: 200,
+      text: "9876543210",
+    });
   });
 
   test("I56: 304 and 412 on a read", async () => {
@@ -81,7 +90,10 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
       expect(answer).toMatchObject({ status: 304, text: "" });
       expect(answer.headers.get("etag")).toBe(etag);
     }
-    expect(await raw(subject, "GET", "f", { headers: { "if-match": '"other"' } })).toMatchObject({ status: 412, json: { code: "precondition_failed" } });
+    expect(await raw(subject, "GET", "f", { headers: { "if-match": '"other"' } })).toMatchObject({
+      status: 412,
+      json: { code: "precondition_failed" },
+    });
   });
 
   test("I46, I47: If-Match and If-None-Match: * protect a write and a removal", async () => {
@@ -89,21 +101,35 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     const fresh = { "if-none-match": "*" };
     const { json } = await raw(subject, "PUT", "f", { body: "1", headers: fresh });
     const refused = await raw(subject, "PUT", "f", { body: "2", headers: fresh });
-    expect(refused).toMatchObject({ status: 412, json: { code: "precondition_failed", details: { currentRevision: json.revision } } });
+    expect(refused).toMatchObject({
+      status: 412,
+      json: { code: "precondition_failed", details: { currentRevision: json.revision } },
+    });
     const own = { "if-match": `"${json.revision}"` };
     const next = await raw(subject, "PUT", "f", { body: "2", headers: own });
     expect(next.status).toBe(200);
-    for (const method of ["PUT", "DELETE"]) expect((await raw(subject, method, "f", { headers: own })).status).toBe(412);
-    expect(await raw(subject, "PUT", "gone", { body: "2", headers: own })).toMatchObject({ status: 412, json: { details: { currentRevision: null } } });
+    for (const method of ["PUT", "DELETE"])
+      expect((await raw(subject, method, "f", { headers: own })).status).toBe(412);
+    expect(await raw(subject, "PUT", "gone", { body: "2", headers: own })).toMatchObject({
+      status: 412,
+      json: { details: { currentRevision: null } },
+    });
     expect(await textOf(subject.storage, "f")).toBe("2");
-    expect((await raw(subject, "DELETE", "f", { headers: { "if-match": `"${next.json.revision}"` } })).json).toEqual({ ok: true, path: "f" });
+    expect(
+      (await raw(subject, "DELETE", "f", { headers: { "if-match": `"${next.json.revision}"` } })).json,
+    ).toEqual({ ok: true, path: "f" });
   });
 
   test("of two that want to be first, one is", async () => {
     using subject = await start(kind);
     const headers = { "if-none-match": "*" };
-    const answers = await Promise.all(Array.from({ length: 8 }, (_, n) => raw(subject, "PUT", "f", { body: String(n), headers })));
-    expect(answers.map((answer) => answer.status).toSorted()).toEqual([201, ...Array.from({ length: 7 }, () => 412)]);
+    const answers = await Promise.all(
+      Array.from({ length: 8 }, (_, n) => raw(subject, "PUT", "f", { body: String(n), headers })),
+    );
+    expect(answers.map((answer) => answer.status).toSorted()).toEqual([
+      201,
+      ...Array.from({ length: 7 }, () => 412),
+    ]);
     const winner = answers.findIndex((answer) => answer.status === 201);
     expect(await textOf(subject.storage, "f")).toBe(String(winner));
     if (subject.dir) expect(leftovers(subject.dir)).toEqual([]);
@@ -116,7 +142,10 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     expect((await raw(subject, "DELETE", "d/y")).status).toBe(200);
     expect(await raw(subject, "DELETE", "d")).toMatchObject({ status: 400, json: { code: "invalid_path" } });
     expect((await subject.client.delete(`${subject.ws}/files/raw?path=d&recursive=true`)).status).toBe(200);
-    expect(await raw(subject, "DELETE", "d")).toMatchObject({ status: 404, json: { code: "file_not_found" } });
+    expect(await raw(subject, "DELETE", "d")).toMatchObject({
+      status: 404,
+      json: { code: "file_not_found" },
+    });
     expect(await raw(subject, "DELETE", "/")).toMatchObject({ status: 400, json: { code: "invalid_path" } });
     const { json } = await subject.client.get(`${subject.ws}/audit`);
     expect(json.items[0]).toMatchObject({ action: "workspace.file.delete" });
@@ -126,13 +155,20 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     using subject = await start(kind, { inbox: { enabled: true, maxBytes: 10 } });
     await put(subject.storage, "d/x", "");
     expect((await raw(subject, "PUT", "f", { body: "0123456789" })).status).toBe(201);
-    const stream = (): BodyInit => new Blob(["01234", "567890"]).stream();
+    const body = new Blob(["01234", "567890"]).stream();
     const init = { method: "PUT", headers: { authorization: "Bearer client-token" }, duplex: "half" };
-    const response = await subject.client.handler(new Request(`http://x${subject.ws}/files/raw?path=g`, { ...init, body: stream() } as RequestInit));
-    expect([response.status, await response.json()]).toMatchObject([413, { code: "file_too_large", details: { maxBytes: 10, size: 11 } }]);
+    const response = await subject.client.handler(
+      new Request(`http://x${subject.ws}/files/raw?path=g`, { ...init, body } as RequestInit),
+    );
+    expect([response.status, await response.json()]).toMatchObject([
+      413,
+      { code: "file_too_large", details: { maxBytes: 10, size: 11 } },
+    ]);
     expect((await raw(subject, "PUT", "d", { body: "" })).json.code).toBe("invalid_path");
     expect((await raw(subject, "PUT", "f/x", { body: "" })).json.code).toBe("invalid_path");
-    expect((await raw(subject, "PUT", "f", { body: "0", headers: { "content-range": "bytes 0-0/1" } })).json.code).toBe("invalid_payload");
+    expect(
+      (await raw(subject, "PUT", "f", { body: "0", headers: { "content-range": "bytes 0-0/1" } })).json.code,
+    ).toBe("invalid_payload");
     expect(await pathsIn(subject.storage)).toEqual(["d/x", "f"]);
     if (subject.dir) expect(leftovers(subject.dir)).toEqual([]);
   });
@@ -140,9 +176,15 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
   test("stat tells what a path is", async () => {
     using subject = await start(kind);
     await put(subject.storage, "d/x.json", "{}");
-    const stat = (path: string): Promise<Exchange> => subject.client.get(`${subject.ws}/files/stat?path=${path}`);
+    const stat = (path: string): Promise<Exchange> =>
+      subject.client.get(`${subject.ws}/files/stat?path=${path}`);
     const { json } = await stat("d/x.json");
-    expect(json).toMatchObject({ path: "d/x.json", kind: "file", size: 2, mediaType: "application/json; charset=utf-8" });
+    expect(json).toMatchObject({
+      path: "d/x.json",
+      kind: "file",
+      size: 2,
+      mediaType: "application/json; charset=utf-8",
+    });
     expect((await raw(subject, "HEAD", "d/x.json")).headers.get("etag")).toBe(`"${json.revision}"`);
     expect((await stat("d")).json).toMatchObject({ path: "d", kind: "dir", size: 0 });
     expect((await stat("nope")).json.code).toBe("file_not_found");
@@ -167,9 +209,11 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     await put(subject.storage, "deep/.ENV", "KEY=1");
     await put(subject.storage, "open", "o");
     const token = await viewerOf(subject.client);
-    for (const method of ["GET", "HEAD"]) expect((await raw(subject, method, "deep/.ENV", { token })).status).toBe(403);
+    for (const method of ["GET", "HEAD"])
+      expect((await raw(subject, method, "deep/.ENV", { token })).status).toBe(403);
     expect((await raw(subject, "GET", "open", { token })).text).toBe("o");
-    for (const method of ["PUT", "DELETE"]) expect((await raw(subject, method, "open", { token })).json.code).toBe("forbidden");
+    for (const method of ["PUT", "DELETE"])
+      expect((await raw(subject, method, "open", { token })).json.code).toBe("forbidden");
   });
 });
 
@@ -182,7 +226,9 @@ test("I01: links lead nowhere outside, and a removed link is the link alone", as
   symlinkSync("real", join(subject.dir, "in"));
   symlinkSync("real/x", join(subject.dir, "link"));
   for (const method of ["GET", "PUT", "DELETE"]) {
-    expect((await raw(subject, method, "out/secret", method === "PUT" ? { body: "!" } : {})).json.code).toBe("invalid_path");
+    expect((await raw(subject, method, "out/secret", method === "PUT" ? { body: "!" } : {})).json.code).toBe(
+      "invalid_path",
+    );
   }
   expect(await textOf(outside.storage, "secret")).toBe("s");
   expect((await raw(subject, "GET", "in/x")).text).toBe("x");

@@ -2,7 +2,13 @@ import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import type { ServerConfig } from "../../lib/host.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { temporaryDir } from "../storage/temporary-dir.ts";
-import { configOf, startMemoryServer, workspaceAt, type Client, type Exchange } from "../support/memory-host.ts";
+import {
+  configOf,
+  startMemoryServer,
+  workspaceAt,
+  type Client,
+  type Exchange,
+} from "../support/memory-host.ts";
 
 /** A server to test, over memory or a real directory. */
 export interface Subject {
@@ -58,6 +64,7 @@ export function decide(client: Client, id: string, reply: "allow" | "deny"): Pro
 /** Every path of a storage, hidden temporaries too where it is a directory. */
 export async function pathsIn(storage: Storage, below = ""): Promise<string[]> {
   const paths: string[] = [];
-  for await (const batch of storage.walk(below)) for (const { path, kind } of batch) if (kind === "file") paths.push(path);
+  for await (const batch of storage.walk(below))
+    for (const { path, kind } of batch) if (kind === "file") paths.push(path);
   return paths.toSorted();
 }

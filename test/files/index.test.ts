@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { CatalogIndex } from "../../lib/catalog-index.ts";
 import { compareCodePoints, type Entry } from "../../lib/storage.ts";
@@ -30,14 +30,18 @@ type Step =
   | { do: "move"; from: string; to: string };
 
 const step: fc.Arbitrary<Step> = fc.oneof(
-  fc.record({ do: fc.constant("put" as const), paths: fc.array(path, { maxLength: 40 }), dirs: fc.boolean() }),
+  fc.record({
+    do: fc.constant("put" as const),
+    paths: fc.array(path, { maxLength: 40 }),
+    dirs: fc.boolean(),
+  }),
   fc.record({ do: fc.constant("remove" as const), path }),
   fc.record({ do: fc.constant("move" as const), from: path, to: path }),
 );
 
 function apply(index: CatalogIndex, model: Model, step: Step): void {
   if (step.do === "put") {
-    const entries = [...new Set(step.paths)].map((one) => entry(one, step.dirs ? "dir" : "file"));
+    const entries = Array.from(new Set(step.paths), (one) => entry(one, step.dirs ? "dir" : "file"));
     index.put(entries);
     for (const one of entries) model.set(one.path, one);
   } else if (step.do === "remove") {
@@ -65,7 +69,9 @@ describe("the index of a catalog", () => {
         expect([...index.below("")]).toEqual(expected);
         expect(index.size).toBe(expected.length);
         expect(index.get(probe)).toEqual(model.get(probe));
-        expect(index.rank(probe)).toBe(expected.filter((one) => compareCodePoints(one.path, probe) < 0).length);
+        expect(index.rank(probe)).toBe(
+          expected.filter((one) => compareCodePoints(one.path, probe) < 0).length,
+        );
         expect([...index.below(probe)]).toEqual(expected.filter((one) => one.path.startsWith(`${probe}/`)));
         const files = { dirs: false, ignored: true };
         for (const rank of [0, 1, expected.length >> 1, expected.length]) {
@@ -73,7 +79,9 @@ describe("the index of a catalog", () => {
             expected.slice(0, rank).filter((one) => one.kind === "file").length,
           );
         }
-        expect([...index.slice(1, 5, files)]).toEqual(expected.slice(1, 5).filter((one) => one.kind === "file"));
+        expect(Array.from(index.slice(1, 5, files))).toEqual(
+          expected.slice(1, 5).filter((one) => one.kind === "file"),
+        );
         for (const one of expected) expect(index.holds(one)).toBe(true);
         expect(new Set(index.ignoreFiles)).toEqual(
           new Set(expected.map((one) => one.path).filter((one) => one.split("/").at(-1) === ".gitignore")),
@@ -85,7 +93,15 @@ describe("the index of a catalog", () => {
 
   test("tells the direct children of a directory without those below them", () => {
     const index = new CatalogIndex();
-    index.put([entry("a", "dir"), entry("a/b", "dir"), entry("a/b/c"), entry("a/b-c"), entry("a/d"), entry("a-b"), entry("e")]);
+    index.put([
+      entry("a", "dir"),
+      entry("a/b", "dir"),
+      entry("a/b/c"),
+      entry("a/b-c"),
+      entry("a/d"),
+      entry("a-b"),
+      entry("e"),
+    ]);
     expect(index.children("").map((one) => one.path)).toEqual(["a", "a-b", "e"]);
     expect(index.children("a").map((one) => one.path)).toEqual(["a/b", "a/b-c", "a/d"]);
     expect(index.children("a/b").map((one) => one.path)).toEqual(["a/b/c"]);
@@ -95,19 +111,21 @@ describe("the index of a catalog", () => {
   test("splits its chunks and stays in order over ten thousand entries", () => {
     const index = new CatalogIndex();
     const paths = Array.from({ length: 10_000 }, (_, n) => `d${n % 37}/f${(n * 7919) % 10_000}`);
-    for (let at = 0; at < paths.length; at += 700) index.put(paths.slice(at, at + 700).map((one) => entry(one)));
+    for (let at = 0; at < paths.length; at += 700)
+      index.put(paths.slice(at, at + 700).map((one) => entry(one)));
     const expected = paths.toSorted(compareCodePoints);
     expect([...index.below("")].map((one) => one.path)).toEqual(expected);
     for (const rank of [0, 511, 512, 1024, 9999]) {
       expect(index.rank(expected[rank] ?? "")).toBe(rank);
-      expect([...index.slice(rank, rank + 2)][0]?.path).toBe(expected[rank]);
+      expect(index.slice(rank, rank + 2).next().value?.path).toBe(expected[rank]);
     }
   });
 
   test("counts what the ignore rules leave over, and asks again when an ignore file changed", () => {
     const index = new CatalogIndex();
     index.put([entry("a"), entry("b"), entry("c", "dir")]);
-    const judge = (ignored: string): boolean => index.judge((one) => (one === ignored ? "ignored" : "kept"), 1000);
+    const judge = (ignored: string): boolean =>
+      index.judge((one) => (one === ignored ? "ignored" : "kept"), 1000);
     expect(index.judged).toBe(false);
     expect(judge("b")).toBe(true);
     expect(index.countBefore(3, { dirs: true, ignored: false })).toBe(2);

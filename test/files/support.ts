@@ -48,7 +48,12 @@ export class SessionClient {
     this.options = options;
   }
 
-  static async open(client: Client, workspace: string, options: RequestOptions = {}, body: unknown = {}): Promise<SessionClient> {
+  static async open(
+    client: Client,
+    workspace: string,
+    options: RequestOptions = {},
+    body: unknown = {},
+  ): Promise<SessionClient> {
     const opened = await client.post(`/workspace/${workspace}/files/sessions`, body, options);
     if (opened.status !== 200) throw new Error(opened.text);
     return new SessionClient(client, workspace, `/files/sessions/${opened.json.session.id}`, options);
@@ -77,7 +82,7 @@ export class SessionClient {
   /** Everything, page by page. */
   async all(query = "", limit = 2000): Promise<Item[]> {
     const items: Item[] = [];
-    for (let after = ""; ; ) {
+    for (let after = ""; ;) {
       const { json } = await this.snapshot(`limit=${limit}&${after}&${query}`);
       items.push(...json.items);
       if (!json.truncated) return items;
@@ -88,7 +93,7 @@ export class SessionClient {
   /** All events after a cursor. */
   async allEvents(since: number): Promise<Event[]> {
     const events: Event[] = [];
-    for (let cursor = since; ; ) {
+    for (let cursor = since; ;) {
       const { json } = await this.events(`since=${cursor}`);
       if (json.reset) throw new Error("events were dropped");
       events.push(...json.items);
@@ -156,9 +161,11 @@ export function shape(items: readonly Item[]): Map<string, boolean> {
 
 /** Applies events as a client does: a write or mkdir implies the directories above, a delete or rename what is below. */
 export function replay(tree: Map<string, boolean>, events: readonly Event[]): void {
-  const below = (path: string): string[] => [...tree.keys()].filter((key) => key === path || key.startsWith(`${path}/`));
+  const below = (path: string): string[] =>
+    [...tree.keys()].filter((key) => key === path || key.startsWith(`${path}/`));
   const parents = (path: string): void => {
-    for (let at = path.indexOf("/"); at > 0; at = path.indexOf("/", at + 1)) tree.set(path.slice(0, at), true);
+    for (let at = path.indexOf("/"); at > 0; at = path.indexOf("/", at + 1))
+      tree.set(path.slice(0, at), true);
   };
   for (const { type, path, toPath = "" } of events) {
     if (type === "write" || type === "mkdir") {
@@ -167,7 +174,9 @@ export function replay(tree: Map<string, boolean>, events: readonly Event[]): vo
     } else if (type === "delete") for (const key of below(path)) tree.delete(key);
     else {
       parents(toPath);
-      const moved = below(path).map((key) => [toPath + key.slice(path.length), tree.get(key) === true] as const);
+      const moved = below(path).map(
+        (key) => [toPath + key.slice(path.length), tree.get(key) === true] as const,
+      );
       for (const key of [...below(path), ...below(toPath)]) tree.delete(key);
       for (const [key, isDir] of moved) tree.set(key, isDir);
     }

@@ -3,7 +3,14 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { createRawFetch } from "../../adapters/node-raw-fetch.ts";
 import { NodeResponse } from "../../adapters/node-http.ts";
 import type { Host, ServerConfig } from "../../lib/host.ts";
-import { clientToken, configOf, startMemoryServer, workspaceAt, type Client, type MemoryHost } from "../support/memory-host.ts";
+import {
+  clientToken,
+  configOf,
+  startMemoryServer,
+  workspaceAt,
+  type Client,
+  type MemoryHost,
+} from "../support/memory-host.ts";
 import { startUpstream, type Upstream } from "../support/upstream.ts";
 
 const packed = gzipSync("hello gzip");
@@ -16,21 +23,36 @@ beforeAll(async () => {
     const path = (req.url ?? "").split("?", 1)[0] ?? "";
     if (path.endsWith("/gzip")) {
       const wants = String(req.headers["accept-encoding"] ?? "").includes("gzip");
-      res.writeHead(200, { "content-type": "text/plain", vary: "Accept-Encoding", ...(wants ? { "content-encoding": "gzip" } : {}) });
+      res.writeHead(200, {
+        "content-type": "text/plain",
+        vary: "Accept-Encoding",
+        ...(wants ? { "content-encoding": "gzip" } : {}),
+      });
       res.end(wants ? packed : "hello gzip");
     } else if (path.endsWith("/redirect")) res.writeHead(302, { location: "/landed?x=1" }).end();
     else if (path.endsWith("/away")) res.writeHead(302, { location: "http://169.254.169.254/latest" }).end();
     else if (path.endsWith("/headers")) {
       res.setHeader("set-cookie", ["a=1; Path=/", "b=2; Path=/"]);
-      const named = { connection: "keep-alive, X-Hop", "x-hop": "1", "keep-alive": "timeout=1", trailer: "x" };
-      const challenge = { "www-authenticate": "Basic", "proxy-authenticate": "Basic", "access-control-allow-credentials": "true" };
+      const named = {
+        connection: "keep-alive, X-Hop",
+        "x-hop": "1",
+        "keep-alive": "timeout=1",
+        trailer: "x",
+      };
+      const challenge = {
+        "www-authenticate": "Basic",
+        "proxy-authenticate": "Basic",
+        "access-control-allow-credentials": "true",
+      };
       res.writeHead(401, { ...named, ...challenge, "x-up": "yes" }).end("c");
     } else if (path.endsWith("/slow")) return true;
     else if (path.endsWith("/broken")) {
       res.writeHead(200, { "content-type": "text/event-stream" });
       res.write("data: 1\n\n", () => setTimeout(() => res.destroy(), 50));
     } else if (path === "/config") {
-      res.writeHead(200, { "content-type": "application/json" }).end('{"provider":{"x":{"options":{"apiKey":"sk-secret"}}}}');
+      res
+        .writeHead(200, { "content-type": "application/json" })
+        .end('{"provider":{"x":{"options":{"apiKey":"sk-secret"}}}}');
     } else if (path.endsWith("/empty")) res.writeHead(204).end();
     else return false;
     return true;
@@ -47,7 +69,9 @@ interface Options extends Partial<ServerConfig> {
   overrides?: Partial<Host>;
 }
 
-async function start(options: Options = {}): Promise<{ client: Client; host: MemoryHost; id: string; token(scope: string): Promise<string> }> {
+async function start(
+  options: Options = {},
+): Promise<{ client: Client; host: MemoryHost; id: string; token(scope: string): Promise<string> }> {
   const { baseUrl = upstream.url, overrides, ...config } = options;
   const opencode = { baseUrl, username: "u", password: "p" };
   const workspaces = [
@@ -86,8 +110,20 @@ describe("what goes up", () => {
     };
     await client.get("/opencode/h", { headers, host: true });
     const { headers: arrived } = upstream.last();
-    expect(arrived).toMatchObject({ authorization: `Basic ${btoa("u:p")}`, "x-custom": "1", "x-opencode-directory": "/ws" });
-    for (const name of ["cookie", "origin", "te", "x-hop", "proxy-authorization", "x-openwork-client-id", "x-openwork-host-token"]) {
+    expect(arrived).toMatchObject({
+      authorization: `Basic ${btoa("u:p")}`,
+      "x-custom": "1",
+      "x-opencode-directory": "/ws",
+    });
+    for (const name of [
+      "cookie",
+      "origin",
+      "te",
+      "x-hop",
+      "proxy-authorization",
+      "x-openwork-client-id",
+      "x-openwork-host-token",
+    ]) {
       expect(arrived[name]).toBeUndefined();
     }
     expect(JSON.stringify(arrived)).not.toContain(clientToken);
@@ -106,7 +142,10 @@ describe("what goes up", () => {
   test("bodies of every method but GET and HEAD are passed on", async () => {
     const { client } = await start();
     for (const method of ["POST", "PUT", "PATCH", "DELETE"]) {
-      expect((await client.send(method, "/opencode/p", { json: { a: 1 } })).json).toMatchObject({ method, body: '{"a":1}' });
+      expect((await client.send(method, "/opencode/p", { json: { a: 1 } })).json).toMatchObject({
+        method,
+        body: '{"a":1}',
+      });
     }
     expect((await client.delete("/opencode/p")).json.body).toBe("");
     expect(upstream.last().headers["transfer-encoding"]).toBeUndefined();
@@ -122,7 +161,9 @@ describe.each([
     const answer = await client.get("/opencode/gzip", { headers: { "accept-encoding": "gzip" } });
     if (answer.headers.get("content-encoding") === "gzip") {
       const raw = await client.handler(
-        new Request("http://x/opencode/gzip", { headers: { authorization: `Bearer ${clientToken}`, "accept-encoding": "gzip" } }),
+        new Request("http://x/opencode/gzip", {
+          headers: { authorization: `Bearer ${clientToken}`, "accept-encoding": "gzip" },
+        }),
       );
       expect(new Uint8Array(await raw.arrayBuffer())).toEqual(new Uint8Array(packed));
     } else expect(answer.text).toBe("hello gzip");
@@ -141,7 +182,14 @@ describe.each([
     const { client } = await start({ overrides });
     const { status, headers } = await client.get("/opencode/headers");
     expect(status).toBe(401);
-    for (const name of ["www-authenticate", "proxy-authenticate", "keep-alive", "x-hop", "trailer", "access-control-allow-credentials"]) {
+    for (const name of [
+      "www-authenticate",
+      "proxy-authenticate",
+      "keep-alive",
+      "x-hop",
+      "trailer",
+      "access-control-allow-credentials",
+    ]) {
       expect(headers.get(name), name).toBeNull();
     }
     expect(headers.getSetCookie()).toEqual(["a=1; Path=/", "b=2; Path=/"]);
@@ -158,10 +206,16 @@ describe.each([
   test("an engine that is not there is a 502 with target and cause, one that is silent a 504 (I66)", async () => {
     const gone = await start({ baseUrl: "http://127.0.0.1:9/p", overrides });
     const refused = await gone.client.get("/opencode/x");
-    expect(refused).toMatchObject({ status: 502, json: { code: "opencode_unreachable", details: { target: "http://127.0.0.1:9" } } });
+    expect(refused).toMatchObject({
+      status: 502,
+      json: { code: "opencode_unreachable", details: { target: "http://127.0.0.1:9" } },
+    });
     expect(refused.json.details.cause).toMatch(/ECONNREFUSED|bad port/);
     const slow = await start({ engine: { start: false, timeoutMs: 100 }, overrides });
-    expect(await slow.client.get("/opencode/slow")).toMatchObject({ status: 504, json: { code: "opencode_timeout" } });
+    expect(await slow.client.get("/opencode/slow")).toMatchObject({
+      status: 504,
+      json: { code: "opencode_timeout" },
+    });
   });
 
   test("a stream that breaks off breaks off", async () => {
@@ -178,7 +232,10 @@ describe("who may do what", () => {
     expect((await client.get("/opencode/session", { token: viewer })).status).toBe(200);
     expect((await client.post("/opencode/session", {}, { token: viewer })).status).toBe(403);
     for (const path of ["/permission/p/%72eply", "/session/s/permissions/p", "//PERMISSION/p/reply/"]) {
-      expect((await client.post(`/opencode${path}`, {})).json).toMatchObject({ code: "forbidden", details: { required: "owner" } });
+      expect((await client.post(`/opencode${path}`, {})).json).toMatchObject({
+        code: "forbidden",
+        details: { required: "owner" },
+      });
       expect((await client.post(`/opencode${path}`, {}, { token: owner })).status).toBe(200);
     }
   });
@@ -194,7 +251,12 @@ describe("who may do what", () => {
   test("protected files are closed to viewers here too (I05)", async () => {
     const { client, token } = await start();
     const viewer = await token("viewer");
-    for (const path of ["/file/content?path=.env", "/file/content?path=a/server.pem", "/api/fs/read/.env", "/FILE/content?path=.env"]) {
+    for (const path of [
+      "/file/content?path=.env",
+      "/file/content?path=a/server.pem",
+      "/api/fs/read/.env",
+      "/FILE/content?path=.env",
+    ]) {
       expect((await client.get(`/opencode${path}`, { token: viewer })).status, path).toBe(403);
       expect((await client.get(`/opencode${path}`)).status, path).toBe(200);
     }
@@ -215,7 +277,9 @@ describe("who may do what", () => {
 
   test("the directory is pinned to configured workspaces (I06)", async () => {
     const { client } = await start();
-    expect((await client.get("/opencode/path", { headers: { "x-opencode-directory": "/etc" } })).status).toBe(403);
+    expect((await client.get("/opencode/path", { headers: { "x-opencode-directory": "/etc" } })).status).toBe(
+      403,
+    );
     expect((await client.get("/opencode/path?directory=%2Fetc")).status).toBe(403);
     await client.get("/opencode/path", { headers: { "x-opencode-directory": "%2Fother" } });
     expect(upstream.last().headers["x-opencode-directory"]).toBe("/other");
@@ -229,14 +293,17 @@ describe("who may do what", () => {
   });
 });
 
-describe("what is asked and recorded (I07, I12)", () => {
-  const audit = async (client: Client, id: string): Promise<string[]> => {
-    const { json } = await client.get(`/workspace/${id}/audit`);
-    return (json.items as { action: string; target: string; outcome?: string }[]).map(
-      ({ action, target, outcome }) => `${action} ${target} ${outcome ?? "done"}`,
-    );
-  };
+const audit = async (client: Client, id: string): Promise<string[]> => {
+  const { json } = await client.get(`/workspace/${id}/audit`);
+  return (json.items as { action: string; target: string; outcome?: string }[]).map(
+    ({ action, target, outcome }) => `${action} ${target} ${outcome ?? "done"}`,
+  );
+};
 
+const rule = (action: string): object => ({ permission: [{ permission: "*", pattern: "*", action }] });
+const at = (directory: string): object => ({ location: { directory } });
+
+describe("what is asked and recorded (I07, I12)", () => {
   test("every call that acts, with how it ended; reading leaves none", async () => {
     const { client, id, token } = await start();
     await client.get("/opencode/session");
@@ -283,9 +350,42 @@ describe("what is asked and recorded (I07, I12)", () => {
     ]);
   });
 
+  test("manual: a prompt or session that brings its own permissions asks, others do not", async () => {
+    const { client } = await start({ approval: { mode: "manual", timeoutMs: 5000 } });
+    expect((await client.post("/opencode/session", rule("deny"))).status).toBe(200);
+    expect(
+      (await client.post("/opencode/session/s/message", { parts: [], big: "x".repeat(100_000) })).status,
+    ).toBe(200);
+    const granting = client.post("/opencode/session", rule("allow"));
+    await expect.poll(async () => (await client.get("/approvals", { host: true })).json.items.length).toBe(1);
+    const [question] = (await client.get("/approvals", { host: true })).json.items;
+    expect(question.summary).toMatch(/^Change the engine/);
+    await client.post(`/approvals/${question.id}`, { reply: "deny" }, { host: true });
+    expect((await granting).status).toBe(403);
+    const before = upstream.arrived.length;
+    const hidden = { parts: [], big: "x".repeat(100_000), tools: { bash: true } };
+    expect((await client.post("/opencode/session/s/message", hidden)).json.code).toBe("forbidden");
+    expect(upstream.arrived.length).toBe(before);
+  });
+
+  test("a directory in a body is pinned like any other (I06)", async () => {
+    const { client } = await start();
+    expect((await client.post("/opencode/api/session", at("/ws"))).status).toBe(200);
+    expect((await client.post("/opencode/api/session", at("/other"))).status).toBe(200);
+    expect((await client.post("/opencode/api/session", at("/etc"))).status).toBe(403);
+    expect(
+      (await client.post("/opencode/api/session", { location: { directory: "/ws", workspaceID: "wrk_1" } }))
+        .status,
+    ).toBe(403);
+    const move = { sessionID: "ses_1", destination: { directory: "/etc" } };
+    expect((await client.post("/opencode/experimental/control-plane/move-session", move)).status).toBe(403);
+  });
+
   test("manual: what the host could not be shown whole is refused", async () => {
     const { client } = await start({ approval: { mode: "manual", timeoutMs: 5000 } });
-    const long = await client.post("/opencode/session/s/shell", { command: `true ${" ".repeat(70_000)}; rm` });
+    const long = await client.post("/opencode/session/s/shell", {
+      command: `true ${" ".repeat(70_000)}; rm`,
+    });
     expect(long).toMatchObject({ status: 413, json: { code: "body_too_large" } });
   });
 
@@ -306,9 +406,15 @@ describe("reload and status", () => {
       (await client.get(`/workspace/${id}/events`)).json;
     expect(await events()).toMatchObject({ reloadRequired: false, reloadRequiredSince: null });
     await client.post(`/workspace/${id}/plugins`, { spec: "some-plugin" });
-    await expect.poll(events).toMatchObject({ reloadRequired: true, reloadRequiredSince: expect.any(Number) as number });
+    await expect
+      .poll(events)
+      .toMatchObject({ reloadRequired: true, reloadRequiredSince: expect.any(Number) as number });
     const { json } = await client.post(`/workspace/${id}/engine/reload`, {});
-    expect(json).toMatchObject({ ok: true, reloadedAt: expect.any(Number) as number, tookMs: expect.any(Number) as number });
+    expect(json).toMatchObject({
+      ok: true,
+      reloadedAt: expect.any(Number) as number,
+      tookMs: expect.any(Number) as number,
+    });
     expect(await events()).toMatchObject({ reloadRequired: false });
     await client.post(`/workspace/${id}/plugins`, { spec: "another" });
     await expect.poll(events).toMatchObject({ reloadRequired: true });
@@ -323,11 +429,19 @@ describe("reload and status", () => {
     ["http://engine.invalid", "unknown_host"],
   ])("an engine at %j is %s", async (baseUrl, code) => {
     const { client, id } = await start({ baseUrl, overrides: { fetch: createRawFetch() } });
-    expect((await client.get(`/workspace/${id}/engine`)).json).toMatchObject({ ok: false, reachable: false, problem: { code } });
+    expect((await client.get(`/workspace/${id}/engine`)).json).toMatchObject({
+      ok: false,
+      reachable: false,
+      problem: { code },
+    });
   });
 
   test("what answers but is no engine is told apart", async () => {
     const { client, id } = await start();
-    expect((await client.get(`/workspace/${id}/engine`)).json).toMatchObject({ ok: false, reachable: true, problem: { code: "not_an_engine" } });
+    expect((await client.get(`/workspace/${id}/engine`)).json).toMatchObject({
+      ok: false,
+      reachable: true,
+      problem: { code: "not_an_engine" },
+    });
   });
 });

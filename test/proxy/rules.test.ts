@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { engineCall } from "../../lib/engine-access.ts";
+import { grantsPermission, withoutGrants } from "../../lib/engine-grants.ts";
 import { engineRoutes, placeCall, type EngineClass } from "../../lib/engine-rules.ts";
 import { pinDirectory } from "../../lib/proxy-directory.ts";
 import { addressRewriter } from "../../lib/proxy-headers.ts";
@@ -53,7 +54,9 @@ describe("the rules for calls of the engine (I07, I08)", () => {
   });
 
   test("a malformed escape is the caller's mistake (I15)", () => {
-    expect(() => placeCall("POST", "/permission/%zz/reply")).toThrow(expect.objectContaining({ code: "invalid_path" }));
+    expect(() => placeCall("POST", "/permission/%zz/reply")).toThrow(
+      expect.objectContaining({ code: "invalid_path" }),
+    );
   });
 
   test("a WebSocket is no reading, whatever it is called", () => {
@@ -63,10 +66,17 @@ describe("the rules for calls of the engine (I07, I08)", () => {
   });
 });
 
-describe("the directory that a call works in (I06)", () => {
-  const pin = (part: { header?: string; search?: string; workspaceHeader?: string }, own: string | null = "/ws"): string | null =>
-    pinDirectory({ header: null, search: "", workspaceHeader: null, ...part }, own, ["/ws", "/other", "/a%20b"]);
+const pin = (
+  part: { header?: string; search?: string; workspaceHeader?: string },
+  own: string | null = "/ws",
+): string | null =>
+  pinDirectory({ header: null, search: "", workspaceHeader: null, ...part }, own, [
+    "/ws",
+    "/other",
+    "/a%20b",
+  ]);
 
+describe("the directory that a call works in (I06)", () => {
   test("unnamed, it is the workspace's own", () => {
     expect(pin({})).toBe("/ws");
     expect(pin({ search: "?directory=" })).toBe("/ws");
@@ -126,8 +136,15 @@ describe("addresses in answers (I62)", () => {
 
 describe("browsers and WebSockets (I64)", () => {
   test("the token is found among the subprotocols", () => {
-    expect(offeredProtocols("openwork, openwork.bearer.abc , v2")).toEqual({ token: "abc", forwarded: ["v2"], own: "openwork" });
-    expect(offeredProtocols("openwork.bearer.abc")).toMatchObject({ token: "abc", own: "openwork.bearer.abc" });
+    expect(offeredProtocols("openwork, openwork.bearer.abc , v2")).toEqual({
+      token: "abc",
+      forwarded: ["v2"],
+      own: "openwork",
+    });
+    expect(offeredProtocols("openwork.bearer.abc")).toMatchObject({
+      token: "abc",
+      own: "openwork.bearer.abc",
+    });
     expect(offeredProtocols(null)).toEqual({ token: null, forwarded: [], own: null });
   });
 
@@ -139,4 +156,54 @@ describe("browsers and WebSockets (I64)", () => {
     expect(() => insistOnAllowedOrigin(null, allowed, "h")).not.toThrow();
     expect(() => insistOnAllowedOrigin("https://evil.example", ["*"], "h")).not.toThrow();
   });
+});
+
+const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
+
+const passes = async (text: string, size: number): Promise<boolean> => {
+  const all = bytes(text);
+  const pieces = Array.from({ length: Math.ceil(all.length / size) }, (_, i) =>
+    all.slice(i * size, (i + 1) * size),
+  );
+  const passed = new Response(
+    withoutGrants(new Response(new Blob(pieces)).body as ReadableStream<Uint8Array>),
+  );
+  return passed.text().then(
+    (result) => result === text,
+    () => false,
+  );
+};
+
+describe("permissions that a body brings along (I07)", () => {
+  const allow = JSON.stringify({
+    title: "x",
+    permission: [{ permission: "*", pattern: "*", action: "allow" }],
+  });
+
+  test.each([
+    [allow, true],
+    ['{"tools":{"bash":true}}', true],
+    ['{"to\\u006fls":{"bash":true}}', true],
+    ['{"permission":{"bash":"allow"}}', true],
+    ["no json", true],
+    ['{"permission":[{"permission":"question","pattern":"*","action":"deny"}]}', false],
+    ['{"tools":{"bash":false}}', false],
+    ['{"parts":[{"tools":{"bash":true}}]}', false],
+    ["", false],
+    ["[]", false],
+  ])("%s", (text, expected) => {
+    expect(grantsPermission(bytes(text))).toBe(expected);
+  });
+
+  test.each([1, 2, 7, 1000])(
+    "long bodies are broken off at such a field, in pieces of %i bytes",
+    async (size) => {
+      expect(await passes(allow, size)).toBe(false);
+      expect(await passes('{"a":"\\"","to\\u006fls" : {}}', size)).toBe(false);
+      expect(
+        await passes('{"parts":[{"tools":{}}],"text":"tools","x":["permission"],"y":{"permission":1}}', size),
+      ).toBe(true);
+      expect(await passes('{"a":"x\\\\","b":"\\"tools\\":"}', size)).toBe(true);
+    },
+  );
 });

@@ -54,8 +54,11 @@ describe("WebSockets through the engine proxy (I64)", () => {
     terminal = await startTerminal();
     server = await startServer({
       flags: [
-        ...["--opencode-base-url", terminal.url, "--opencode-username", "u", "--opencode-password", "p"],
-        ...["--cors", "https://app.example,http://localhost:80"],
+        "--opencode-base-url",
+        terminal.url,
+        "--opencode-username=u",
+        "--opencode-password=p",
+        "--cors=https://app.example,http://localhost:80",
       ],
     });
     path = `${server.url}/w/${server.id}/opencode/pty/p1/connect`;
@@ -125,18 +128,26 @@ describe("WebSockets through the engine proxy (I64)", () => {
     const wrong = { protocols: ["openwork", "openwork.bearer.nonsense"] };
     expect(await openSocket(path, wrong)).toMatchObject({ status: 401, json: { code: "unauthorized" } });
     expect(await openSocket(`${path}?token=${clientToken}`)).toMatchObject({ status: 401 });
-    const { json } = await server.request<{ token: string }>("POST", "/tokens", { host: true, json: { scope: "viewer" } });
+    const { json } = await server.request<{ token: string }>("POST", "/tokens", {
+      host: true,
+      json: { scope: "viewer" },
+    });
     const viewer = { headers: { authorization: `Bearer ${json.token}` } };
     expect(await openSocket(path, viewer)).toMatchObject({ status: 403, json: { code: "forbidden" } });
     expect(await openSocket(`${path}?directory=/etc`, { headers: bearer })).toMatchObject({ status: 403 });
     const elsewhere = path.replace(server.id, "ws_000000000000");
-    expect(await openSocket(elsewhere, { headers: bearer })).toMatchObject({ json: { code: "workspace_not_found" } });
+    expect(await openSocket(elsewhere, { headers: bearer })).toMatchObject({
+      json: { code: "workspace_not_found" },
+    });
   });
 
   test("a terminal is opened on the record (I07)", async () => {
     const opened = await openSocket(path, { headers: bearer });
     opened.socket?.terminate();
-    const audit = await server.request<{ items: { action: string; target: string }[] }>("GET", "~/audit?limit=1");
+    const audit = await server.request<{ items: { action: string; target: string }[] }>(
+      "GET",
+      "~/audit?limit=1",
+    );
     expect(audit.json.items[0]).toMatchObject({ action: "opencode.proxy", target: "GET /pty/p1/connect" });
   });
 
@@ -177,7 +188,9 @@ describe("WebSockets through the engine proxy (I64)", () => {
       };
       const req = request(`${server.url}/tokens`, { method: "POST", headers }, (res) => {
         let text = "";
-        res.on("data", (data) => (text += String(data))).on("end", () => resolve({ status: res.statusCode ?? 0, text }));
+        res
+          .on("data", (data) => (text += String(data)))
+          .on("end", () => resolve({ status: res.statusCode ?? 0, text }));
       });
       req.on("error", reject).end('{"scope":"viewer"}');
     });
@@ -187,7 +200,10 @@ describe("WebSockets through the engine proxy (I64)", () => {
 
   test("an upgrade of what is no WebSocket gets an ordinary answer", async () => {
     expect(await openSocket(`${server.url}/health`)).toMatchObject({ status: 200, json: { ok: true } });
-    expect(await openSocket(`${server.url}/nothing`)).toMatchObject({ status: 404, json: { code: "not_found" } });
+    expect(await openSocket(`${server.url}/nothing`)).toMatchObject({
+      status: 404,
+      json: { code: "not_found" },
+    });
   });
 });
 
@@ -206,9 +222,13 @@ describe("WebSockets in manual mode (I07)", () => {
   });
 
   const pending = async (): Promise<{ id: string; action: string; diff: string }[]> => {
-    const { json } = await server.request<{ items: { id: string; action: string; diff: string }[] }>("GET", "/approvals", {
-      host: true,
-    });
+    const { json } = await server.request<{ items: { id: string; action: string; diff: string }[] }>(
+      "GET",
+      "/approvals",
+      {
+        host: true,
+      },
+    );
     return json.items;
   };
 
@@ -244,13 +264,12 @@ describe("WebSockets in manual mode (I07)", () => {
     await expect.poll(pending).toHaveLength(0);
     await expect
       .poll(async () => {
-        const { json } = await server.request<{ items: { target: string; outcome?: string }[] }>("GET", "~/audit");
+        const { json } = await server.request<{ items: { target: string; outcome?: string }[] }>(
+          "GET",
+          "~/audit",
+        );
         return json.items.map(({ target, outcome }) => `${target} ${outcome ?? "done"}`);
       })
-      .toEqual([
-        "GET /pty/p3/connect withdrawn",
-        "GET /pty/p2/connect denied",
-        "GET /pty/p1/connect done",
-      ]);
+      .toEqual(["GET /pty/p3/connect withdrawn", "GET /pty/p2/connect denied", "GET /pty/p1/connect done"]);
   });
 });

@@ -1,6 +1,6 @@
 import { symlinkSync } from "node:fs";
 import { join } from "node:path";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { candidatesOf, findRipgrep, ripgrepArgs } from "../../adapters/ripgrep.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
@@ -8,7 +8,14 @@ import { searchContent, type ContentHit, type ContentQuery } from "../../lib/sea
 import { searchNames } from "../../lib/search-names.ts";
 import type { Entry } from "../../lib/storage.ts";
 import { temporaryDir } from "../storage/temporary-dir.ts";
-import { configOf, put, startMemoryServer, workspaceAt, type Client, type Exchange } from "../support/memory-host.ts";
+import {
+  configOf,
+  put,
+  startMemoryServer,
+  workspaceAt,
+  type Client,
+  type Exchange,
+} from "../support/memory-host.ts";
 import { viewerOf } from "../files-io/subjects.ts";
 
 const ripgrep = findRipgrep();
@@ -25,7 +32,13 @@ interface Subject {
 async function start(engine: "scan" | "ripgrep"): Promise<Subject> {
   const dir = temporaryDir();
   const storage = createDiskStorage(dir.path, { watch: false });
-  const grep = engine === "ripgrep" && ripgrep !== null ? { grep: (_: unknown, query: ContentQuery, signal: AbortSignal) => candidatesOf(ripgrep, dir.path, query, signal) } : {};
+  const grep =
+    engine === "ripgrep" && ripgrep !== null
+      ? {
+          grep: (_: unknown, query: ContentQuery, signal: AbortSignal) =>
+            candidatesOf(ripgrep, dir.path, query, signal),
+        }
+      : {};
   const config = configOf({ workspaces: [workspaceAt(dir.path)] });
   const { client, workspace, handler } = await startMemoryServer(config, { storage: () => storage, ...grep });
   const ws = `/workspace/${workspace}`;
@@ -61,16 +74,21 @@ describe.each(engines)("contents, by %s", (engine) => {
       truncated: false,
       engine,
     });
-    expect((await subject.client.post(`${subject.ws}/files/search`, { kind: "content", q: "needle" })).json).toEqual(json);
+    expect(
+      (await subject.client.post(`${subject.ws}/files/search`, { kind: "content", q: "needle" })).json,
+    ).toEqual(json);
   });
 
-  test.each(["-e", "--pre=touch", "$(touch x)", "a.c", "[x", "\\d", "-", "--", '"', "é", " ", "*", "(a|b)"])("the text is taken as it is: %j", async (q) => {
-    using subject = await start(engine);
-    await subject.put("f", `abc 5\nhere ${q} it is\n`);
-    await subject.put("empty", "");
-    const { json } = await subject.search({ kind: "content", q });
-    expect(json.items.map((item: ContentHit) => item.line)).toContain(2);
-  });
+  test.each(["-e", "--pre=touch", "$(touch x)", "a.c", "[x", "\\d", "-", "--", '"', "é", " ", "*", "(a|b)"])(
+    "the text is taken as it is: %j",
+    async (q) => {
+      using subject = await start(engine);
+      await subject.put("f", `abc 5\nhere ${q} it is\n`);
+      await subject.put("empty", "");
+      const { json } = await subject.search({ kind: "content", q });
+      expect(json.items.map((item: ContentHit) => item.line)).toContain(2);
+    },
+  );
 
   test("case: smart, sensitive, ignored", async () => {
     using subject = await start(engine);
@@ -89,7 +107,8 @@ describe.each(engines)("contents, by %s", (engine) => {
     using outside = temporaryDir();
     const elsewhere = createDiskStorage(outside.path);
     await put(elsewhere, "secret", "needle");
-    for (const path of ["plain", ".hidden/x", ".git/x", "node_modules/p/x", "sub/dist/x", "kept/x"]) await subject.put(path, "needle");
+    for (const path of ["plain", ".hidden/x", ".git/x", "node_modules/p/x", "sub/dist/x", "kept/x"])
+      await subject.put(path, "needle");
     await subject.put(".gitignore", "dist\n");
     await subject.put("binary", "needle\0");
     await subject.put("large", `needle${"x".repeat(1024 * 1024)}`);
@@ -97,16 +116,28 @@ describe.each(engines)("contents, by %s", (engine) => {
     symlinkSync(join(outside.path, "secret"), join(subject.dir, "out.txt"));
     symlinkSync("plain", join(subject.dir, "in.txt"));
     const paths = async (query: object): Promise<string[]> =>
-      (await subject.search({ kind: "content", q: "needle", ...query })).json.items.map((item: ContentHit) => item.path);
+      (await subject.search({ kind: "content", q: "needle", ...query })).json.items.map(
+        (item: ContentHit) => item.path,
+      );
     expect(await paths({})).toEqual([".hidden/x", "kept/x", "plain"]);
-    expect(await paths({ ignore: "none" })).toEqual([".git/x", ".hidden/x", "kept/x", "node_modules/p/x", "plain", "sub/dist/x"]);
+    expect(await paths({ ignore: "none" })).toEqual([
+      ".git/x",
+      ".hidden/x",
+      "kept/x",
+      "node_modules/p/x",
+      "plain",
+      "sub/dist/x",
+    ]);
   });
 
   test("I05: viewers never see what protected files hold", async () => {
     using subject = await start(engine);
     for (const path of [".env", "deep/server.key", "open"]) await subject.put(path, "needle");
     const token = await viewerOf(subject.client);
-    const seen = async (options: object): Promise<string[]> => (await subject.search({ kind: "content", q: "needle" }, options)).json.items.map((item: ContentHit) => item.path);
+    const seen = async (options: object): Promise<string[]> =>
+      (await subject.search({ kind: "content", q: "needle" }, options)).json.items.map(
+        (item: ContentHit) => item.path,
+      );
     expect(await seen({ token })).toEqual(["open"]);
     expect(await seen({})).toEqual([".env", "deep/server.key", "open"]);
   });
@@ -114,9 +145,9 @@ describe.each(engines)("contents, by %s", (engine) => {
   test("a limit cuts and says so; long lines are cut around the hit", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 30; n += 1) await subject.put(`f${n}`, "needle\n".repeat(30));
+    await subject.put("long", `${"a".repeat(5000)}haystack${"b".repeat(5000)}`);
     const { json } = await subject.search({ kind: "content", q: "needle", limit: "7" });
     expect([json.items.length, json.truncated]).toEqual([7, true]);
-    await subject.put("long", `${"a".repeat(5000)}haystack${"b".repeat(5000)}`);
     const [hit] = (await subject.search({ kind: "content", q: "haystack" })).json.items;
     expect(hit.column).toBe(5001);
     expect(hit.text).toHaveLength(400);
@@ -126,9 +157,15 @@ describe.each(engines)("contents, by %s", (engine) => {
   test("as lines: each hit as it is found, and what it came to", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 20; n += 1) await subject.put(`f${n}`, "needle");
-    const answer = await subject.search({ kind: "content", q: "needle" }, { headers: { accept: "application/x-ndjson" } });
+    const answer = await subject.search(
+      { kind: "content", q: "needle" },
+      { headers: { accept: "application/x-ndjson" } },
+    );
     expect(answer.headers.get("content-type")).toContain("application/x-ndjson");
-    const lines = answer.text.trimEnd().split("\n").map((line) => JSON.parse(line));
+    const lines = answer.text
+      .trimEnd()
+      .split("\n")
+      .map((line) => JSON.parse(line));
     expect(lines).toHaveLength(21);
     expect(lines.at(-1)).toEqual({ done: true, truncated: false, engine });
   });
@@ -166,8 +203,12 @@ test("when ripgrep cannot run, the scan answers and the log says so", async () =
   using dir = temporaryDir();
   const storage = createDiskStorage(dir.path, { watch: false });
   await put(storage, "f", "needle");
-  const grep = (_: unknown, query: ContentQuery, signal: AbortSignal): AsyncIterable<string> => candidatesOf("/nowhere/rg", dir.path, query, signal);
-  const { client, workspace, host } = await startMemoryServer(configOf({ workspaces: [workspaceAt(dir.path)] }), { storage: () => storage, grep });
+  const grep = (_: unknown, query: ContentQuery, signal: AbortSignal): AsyncIterable<string> =>
+    candidatesOf("/nowhere/rg", dir.path, query, signal);
+  const { client, workspace, host } = await startMemoryServer(
+    configOf({ workspaces: [workspaceAt(dir.path)] }),
+    { storage: () => storage, grep },
+  );
   const { json } = await client.get(`/workspace/${workspace}/files/search?kind=content&q=needle`);
   expect(json).toMatchObject({ items: [{ path: "f" }], engine: "scan" });
   expect(host.logged.some((line) => line.body.includes("without ripgrep"))).toBe(true);
@@ -187,27 +228,59 @@ test("a candidate that became a link, vanished or leads out shows nothing", asyn
   symlinkSync("real", join(dir.path, "link"));
   const query = { text: "o", caseSensitive: true, ignored: false };
   const hits: ContentHit[] = [];
-  for await (const hit of searchContent(storage, ["etc/passwd", "../x", "/etc/passwd", "gone", "link", ""], query, new AbortController().signal)) hits.push(hit);
+  for await (const hit of searchContent(
+    storage,
+    ["etc/passwd", "../x", "/etc/passwd", "gone", "link", ""],
+    query,
+    new AbortController().signal,
+  ))
+    hits.push(hit);
   expect(hits).toEqual([]);
 });
 
-describe("names", () => {
-  const entry = (path: string): Entry => ({ path, kind: "file", size: 0, mtimeMs: 0, revision: "1:0" });
-  async function* batchesOf(paths: readonly string[]): AsyncGenerator<Entry[]> {
-    yield paths.map(entry);
-  }
-  const find = async (paths: readonly string[], query: string, limit = 10, caseSensitive = false): Promise<string[]> =>
-    (await searchNames(batchesOf(paths), query, { limit, caseSensitive, signal: new AbortController().signal })).items.map((item) => item.path);
+const entry = (path: string): Entry => ({ path, kind: "file", size: 0, mtimeMs: 0, revision: "1:0" });
 
+async function* batchesOf(paths: readonly string[]): AsyncGenerator<Entry[]> {
+  yield paths.map(entry);
+}
+
+const find = async (
+  paths: readonly string[],
+  query: string,
+  limit = 10,
+  caseSensitive = false,
+): Promise<string[]> =>
+  (
+    await searchNames(batchesOf(paths), query, {
+      limit,
+      caseSensitive,
+      signal: new AbortController().signal,
+    })
+  ).items.map((item) => item.path);
+
+describe("names", () => {
   test("letters in order, the best first, over the API", async () => {
     using subject = await start("scan");
-    for (const path of ["handlers/search.ts", "lib/search-names.ts", "docs/research.md", "other.ts", "node_modules/search/x"]) await subject.put(path, "");
+    for (const path of [
+      "handlers/search.ts",
+      "lib/search-names.ts",
+      "docs/research.md",
+      "other.ts",
+      "node_modules/search/x",
+    ])
+      await subject.put(path, "");
     const { json } = await subject.search({ q: "hndsrch" });
-    expect(json).toEqual({ items: [{ path: "handlers/search.ts", kind: "file" }], truncated: false, engine: "catalog" });
+    expect(json).toEqual({
+      items: [{ path: "handlers/search.ts", kind: "file" }],
+      truncated: false,
+      engine: "catalog",
+    });
     const found = (await subject.search({ q: "search" })).json.items.map((item: Entry) => item.path);
     expect(found.slice(0, 2)).toEqual(["handlers/search.ts", "lib/search-names.ts"]);
     expect(found).not.toContain("node_modules/search/x");
-    expect((await subject.search({ q: "search", ignore: "none", limit: "1" })).json).toMatchObject({ truncated: true });
+    expect((await subject.search({ q: "search", ignore: "none", limit: "1" })).json).toMatchObject({
+      truncated: true,
+    });
   });
 
   test.each([
@@ -220,7 +293,9 @@ describe("names", () => {
   });
 
   test("every path is found by some of its letters in order", async () => {
-    const path = fc.string({ unit: "grapheme", minLength: 1, maxLength: 40 }).filter((text) => text.trim() !== "");
+    const path = fc
+      .string({ unit: "grapheme", minLength: 1, maxLength: 40 })
+      .filter((text) => text.trim() !== "");
     await fc.assert(
       fc.asyncProperty(path, fc.array(fc.boolean(), { minLength: 80, maxLength: 80 }), async (text, mask) => {
         const query = [...text.toLowerCase()].filter((_, index) => mask[index]).join("");

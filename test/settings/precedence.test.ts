@@ -105,6 +105,14 @@ const rows: Partial<Record<SettingId, Row>> = {
     env: ["2", 2],
     fallback: null,
   },
+  engineStart: {
+    read: (c) => c.engine.start,
+    flag: [["--engine"], true],
+    env: ["on", true],
+    file: [{ engine: "yes" }, true],
+    fallback: false,
+  },
+  engineTimeout: { read: (c) => c.engine.timeoutMs, env: ["1500.9", 1500], fallback: 1_800_000 },
   logFormat: {
     read: (c) => c.log.format,
     flag: [["--log-format", "json"], "json"],

@@ -33,7 +33,8 @@ function raw(text: string): Promise<string> {
   });
 }
 
-const statuses = (answer: string): number[] => [...answer.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map((match) => Number(match[1]));
+const statuses = (answer: string): number[] =>
+  [...answer.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map((match) => Number(match[1]));
 const auth = `Host: x\r\nAuthorization: Bearer ${clientToken}\r\n`;
 /** A request that must never arrive upstream as one of its own. */
 const hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -46,23 +47,50 @@ async function arrivals(text: string): Promise<{ answer: string; urls: string[] 
 
 describe("requests that two servers might read differently (CVE-2025-59139)", () => {
   test.each([
-    ["length beside chunks", `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${hidden}`],
-    ["chunks beside length", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n${hidden}`],
-    ["two lengths", `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: 0\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`],
+    [
+      "length beside chunks",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${hidden}`,
+    ],
+    [
+      "chunks beside length",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n${hidden}`,
+    ],
+    [
+      "two lengths",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: 0\r\nContent-Length: ${hidden.length}\r\n\r\n${hidden}`,
+    ],
     ["a length list", `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: 0, 5\r\n\r\n${hidden}`],
     ["a signed length", `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: +5\r\n\r\nhello`],
     ["a hexadecimal length", `POST /opencode/a HTTP/1.1\r\n${auth}Content-Length: 0x5\r\n\r\nhello`],
-    ["an unknown coding", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n${hidden}`],
-    ["chunked not last", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n${hidden}`],
-    ["a blank before the colon", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n${hidden}`],
+    [
+      "an unknown coding",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n${hidden}`,
+    ],
+    [
+      "chunked not last",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n${hidden}`,
+    ],
+    [
+      "a blank before the colon",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n${hidden}`,
+    ],
     ["a folded header", `POST /opencode/a HTTP/1.1\r\n${auth}X-A: b\r\n Transfer-Encoding: chunked\r\n\r\n`],
     ["a bare line feed in a header", `GET /opencode/a HTTP/1.1\r\n${auth}X-A: b\nX-Evil: 1\r\n\r\n`],
-    ["a broken chunk size", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n0\r\n\r\n`],
+    [
+      "a broken chunk size",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\n\r\nzz\r\nhi\r\n0\r\n\r\n`,
+    ],
     ["a NUL in a header", `GET /opencode/a HTTP/1.1\r\n${auth}X-A: a\0b\r\n\r\n`],
     ["a blank in the target", `GET /opencode/a HTTP/1.1 /x HTTP/1.1\r\n${auth}\r\n`],
     ["another protocol", `GET /opencode/a HTTP/3.0\r\n${auth}\r\n`],
-    ["two hosts in one", `GET /opencode/a HTTP/1.1\r\nHost: x/../y\r\nAuthorization: Bearer ${clientToken}\r\n\r\n`],
-    ["headers beyond all measure", `GET /opencode/a HTTP/1.1\r\n${auth}X-Long: ${"a".repeat(20_000)}\r\n\r\n`],
+    [
+      "two hosts in one",
+      `GET /opencode/a HTTP/1.1\r\nHost: x/../y\r\nAuthorization: Bearer ${clientToken}\r\n\r\n`,
+    ],
+    [
+      "headers beyond all measure",
+      `GET /opencode/a HTTP/1.1\r\n${auth}X-Long: ${"a".repeat(20_000)}\r\n\r\n`,
+    ],
   ])("%s is refused and nothing hidden arrives", async (_name, text) => {
     const { answer, urls } = await arrivals(text);
     expect(statuses(answer)[0]).toBeGreaterThanOrEqual(400);
@@ -72,9 +100,18 @@ describe("requests that two servers might read differently (CVE-2025-59139)", ()
   });
 
   test.each([
-    ["upper-case chunks", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: CHUNKED\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n`],
-    ["a chunk extension", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n`],
-    ["capital hex digits", `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nA\r\nhellohello\r\n0\r\n\r\n`],
+    [
+      "upper-case chunks",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: CHUNKED\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n\r\n`,
+    ],
+    [
+      "a chunk extension",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n`,
+    ],
+    [
+      "capital hex digits",
+      `POST /opencode/a HTTP/1.1\r\n${auth}Transfer-Encoding: chunked\r\nConnection: close\r\n\r\nA\r\nhellohello\r\n0\r\n\r\n`,
+    ],
   ])("%s arrive as one body", async (_name, text) => {
     const { answer, urls } = await arrivals(text);
     expect(statuses(answer)).toEqual([200]);
@@ -95,7 +132,9 @@ describe("requests that two servers might read differently (CVE-2025-59139)", ()
 
   test("a GET with a body leaves the next request of the connection alone", async () => {
     const first = `GET /opencode/a HTTP/1.1\r\n${auth}Content-Length: 5\r\n\r\nhello`;
-    const { answer, urls } = await arrivals(`${first}GET /opencode/b HTTP/1.1\r\n${auth}Connection: close\r\n\r\n`);
+    const { answer, urls } = await arrivals(
+      `${first}GET /opencode/b HTTP/1.1\r\n${auth}Connection: close\r\n\r\n`,
+    );
     expect(statuses(answer)).toEqual([200, 200]);
     expect(urls).toEqual(["GET /a", "GET /b"]);
   });
@@ -106,10 +145,10 @@ describe("requests that two servers might read differently (CVE-2025-59139)", ()
   });
 });
 
-describe("targets in odd forms (GHSA-79qm-7rj5-m7r9, CVE-2025-47269)", () => {
-  const get = (target: string): Promise<{ answer: string; urls: string[] }> =>
-    arrivals(`GET ${target} HTTP/1.1\r\n${auth}Connection: close\r\n\r\n`);
+const get = (target: string): Promise<{ answer: string; urls: string[] }> =>
+  arrivals(`GET ${target} HTTP/1.1\r\n${auth}Connection: close\r\n\r\n`);
 
+describe("targets in odd forms (GHSA-79qm-7rj5-m7r9, CVE-2025-47269)", () => {
   test.each([
     ["/opencode//a//b", "GET //a//b"],
     ["/opencode/a%2Fb", "GET /a%2Fb"],
@@ -150,7 +189,9 @@ describe("targets in odd forms (GHSA-79qm-7rj5-m7r9, CVE-2025-47269)", () => {
   });
 
   test("a header named in Connection cannot take away what this server adds", async () => {
-    await raw(`GET /opencode/a HTTP/1.1\r\n${auth}Connection: close, X-OpenCode-Directory, Authorization\r\n\r\n`);
+    await raw(
+      `GET /opencode/a HTTP/1.1\r\n${auth}Connection: close, X-OpenCode-Directory, Authorization\r\n\r\n`,
+    );
     expect(upstream.last().headers["x-opencode-directory"]).toBe(server.workspace);
   });
 });

@@ -7,7 +7,11 @@ export function formOf(
   const pieces: Uint8Array[] = [];
   for (const { name, filename, body } of parts) {
     const file = filename === undefined ? "" : `; filename="${escaped(filename)}"`;
-    pieces.push(encoder.encode(`--${boundary}\r\nContent-Disposition: form-data; name="${escaped(name)}"${file}\r\n\r\n`));
+    pieces.push(
+      encoder.encode(
+        `--${boundary}\r\nContent-Disposition: form-data; name="${escaped(name)}"${file}\r\n\r\n`,
+      ),
+    );
     pieces.push(typeof body === "string" ? encoder.encode(body) : body, encoder.encode("\r\n"));
   }
   pieces.push(encoder.encode(`--${boundary}--\r\n`));

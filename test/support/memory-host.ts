@@ -132,7 +132,7 @@ export class Client {
       ...(options.signal ? { signal: options.signal } : {}),
     });
     const response = await this.handler(request);
-    const text = await response.text();
+    const text = await textOrNothing(response);
     let json: unknown;
     try {
       json = JSON.parse(text);
@@ -157,6 +157,13 @@ export class Client {
   delete(path: string, options?: RequestOptions): Promise<Exchange> {
     return this.send("DELETE", path, options);
   }
+}
+
+/** The body's text; an event stream never ends, so it is let go. */
+async function textOrNothing(response: Response): Promise<string> {
+  if (!response.headers.get("content-type")?.startsWith("text/event-stream")) return response.text();
+  await response.body?.cancel();
+  return "";
 }
 
 /** A running handler over memory with a client for it. */

@@ -47,7 +47,8 @@ export async function startModelStub(call: ScriptedCall, text: string): Promise<
         : { content: text };
       res.writeHead(200, { "content-type": "text/event-stream" });
       const base = { id: "chat_1", object: "chat.completion.chunk", created: 1, model: "stub" };
-      const send = (part: object): void => void res.write(`data: ${JSON.stringify({ ...base, ...part })}\n\n`);
+      const send = (part: object): void =>
+        void res.write(`data: ${JSON.stringify({ ...base, ...part })}\n\n`);
       send({ choices: [{ index: 0, delta: { role: "assistant", ...delta }, finish_reason: null }] });
       send({
         choices: [{ index: 0, delta: {}, finish_reason: calls ? "tool_calls" : "stop" }],

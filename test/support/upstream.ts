@@ -22,7 +22,9 @@ export interface Upstream {
 }
 
 /** Starts it; `listener` answers what it wants to, the rest is a JSON echo. */
-export async function startUpstream(listener?: (req: IncomingMessage, res: Parameters<RequestListener>[1]) => boolean): Promise<Upstream> {
+export async function startUpstream(
+  listener?: (req: IncomingMessage, res: Parameters<RequestListener>[1]) => boolean,
+): Promise<Upstream> {
   const arrived: Arrived[] = [];
   const server = createServer((req, res) => {
     if (listener?.(req, res)) return;
@@ -31,7 +33,12 @@ export async function startUpstream(listener?: (req: IncomingMessage, res: Param
     req.on("data", (chunk: Buffer) => chunks.push(chunk));
     req.on("end", () => {
       const body = Buffer.concat(chunks).toString("utf8");
-      const entry = { method: req.method ?? "", url: req.url ?? "", headers: req.headers as Record<string, string>, body };
+      const entry = {
+        method: req.method ?? "",
+        url: req.url ?? "",
+        headers: req.headers as Record<string, string>,
+        body,
+      };
       arrived.push(entry);
       res.writeHead(200, { "content-type": "application/json" });
       res.end(JSON.stringify({ method: entry.method, url: entry.url, body }));

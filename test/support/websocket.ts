@@ -19,14 +19,23 @@ interface Package {
     protocols: readonly string[],
     options: { headers?: Readonly<Record<string, string>> },
   ) => Socket;
-  WebSocketServer: new (options: { server?: unknown; noServer?: boolean; handleProtocols?: () => string | false }) => {
-    on(event: "connection", listener: (socket: Socket, request: { headers: Record<string, string>; url: string }) => void): void;
+  WebSocketServer: new (options: {
+    server?: unknown;
+    noServer?: boolean;
+    handleProtocols?: () => string | false;
+  }) => {
+    on(
+      event: "connection",
+      listener: (socket: Socket, request: { headers: Record<string, string>; url: string }) => void,
+    ): void;
     close(): void;
   };
 }
 
 const require = createRequire(new URL("../node_modules/", import.meta.url));
-export const { WebSocket, WebSocketServer }: Package = require("ws") as Package;
+const ws = require("ws") as Package;
+export const WebSocket: Package["WebSocket"] = ws.WebSocket;
+export const WebSocketServer: Package["WebSocketServer"] = ws.WebSocketServer;
 export type { Socket };
 
 /** What a connection came to: a socket, or the HTTP answer in its place. */
@@ -51,17 +60,23 @@ export function openSocket(
   options: { protocols?: readonly string[]; headers?: Readonly<Record<string, string>> } = {},
 ): Promise<Opened> {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(url.replace(/^http/, "ws"), options.protocols ?? [], {
-      ...(options.headers ? { headers: options.headers } : {}),
-    });
+    const { protocols = [], headers = {} } = options;
+    const socket = new WebSocket(url.replace(/^http/, "ws"), protocols, { headers });
     const inbox = collect(socket);
     socket.on("open", () => resolve({ socket, inbox, status: 101 }));
     socket.on("error", ((error: Error) => reject(error)) as never);
-    socket.on("unexpected-response", ((_req: unknown, res: AsyncIterable<Buffer> & { statusCode: number }) => {
+    socket.on("unexpected-response", ((
+      _req: unknown,
+      res: AsyncIterable<Buffer> & { statusCode: number },
+    ) => {
       void (async () => {
         let text = "";
         for await (const chunk of res) text += chunk.toString("utf8");
-        resolve({ socket: null, status: res.statusCode, json: JSON.parse(text || "{}") as Record<string, unknown> });
+        resolve({
+          socket: null,
+          status: res.statusCode,
+          json: JSON.parse(text || "{}") as Record<string, unknown>,
+        });
       })();
     }) as never);
   });
@@ -84,15 +99,15 @@ function collect(socket: Socket): Inbox {
         check();
       }),
     closed: new Promise((resolve) => {
-      socket.on("close", ((code: number, reason: Buffer) => resolve({ code, reason: reason.toString() })) as never);
+      socket.on("close", ((code: number, reason: Buffer) =>
+        resolve({ code, reason: reason.toString() })) as never);
     }),
   };
   socket.on("message", ((data: Buffer, binary: boolean) => {
     messages.push({ data, binary });
-    for (const check of [...waiting]) {
-      waiting.delete(check);
-      check();
-    }
+    const due = [...waiting];
+    waiting.clear();
+    for (const check of due) check();
   }) as never);
   socket.on("pong", () => (inbox.pongs += 1));
   return inbox;

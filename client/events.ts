@@ -1,0 +1,47 @@
+/** A server-sent event; `data` is parsed JSON. */
+export interface ServerEvent {
+  id?: string;
+  /** `message` where the server names none. */
+  event: string;
+  data: unknown;
+}
+
+/** The events of an answer, as they come. */
+export async function* readEvents(response: Response): AsyncGenerator<ServerEvent> {
+  const reader = response.body?.pipeThrough(new TextDecoderStream() as never).getReader() as
+    | ReadableStreamDefaultReader<string>
+    | undefined;
+  if (!reader) return;
+  let text = "";
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      text += value;
+      const blocks = text.split(/\r?\n\r?\n/);
+      text = blocks.pop() ?? "";
+      for (const block of blocks) {
+        const event = parse(block);
+        if (event) yield event;
+      }
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+function parse(block: string): ServerEvent | null {
+  const fields = new Map<string, string>();
+  for (const line of block.split(/\r?\n/)) {
+    const [, name = "", value = ""] = /^([^:]+):? ?(.*)$/.exec(line) ?? [];
+    if (name) fields.set(name, fields.has(name) ? `${fields.get(name) ?? ""}\n${value}` : value);
+  }
+  const data = fields.get("data");
+  if (data === undefined) return null;
+  const id = fields.get("id");
+  return {
+    ...(id === undefined ? {} : { id }),
+    event: fields.get("event") ?? "message",
+    data: JSON.parse(data),
+  };
+}

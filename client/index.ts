@@ -1,0 +1,220 @@
+import type { Api } from "./api.ts";
+import { OpenWorkError, errorFrom } from "./error.ts";
+import { readEvents, type ServerEvent } from "./events.ts";
+
+export type { Api, ErrorCode } from "./api.ts";
+export { OpenWorkError } from "./error.ts";
+export type { ServerEvent } from "./events.ts";
+
+/** How a client reaches a server. */
+export interface ClientOptions {
+  /** Address of the server, with its base path or mount if it has one. */
+  url: string;
+  /** The client token or an issued one. */
+  token?: string;
+  hostToken?: string;
+  /** Recorded with what this client does. */
+  clientId?: string;
+  /** How often a request that may be repeated is sent again when the server cannot be reached. Default: 3. */
+  retries?: number;
+  /** Milliseconds before the first repetition; each further one waits twice as long. Default: 250. */
+  retryDelayMs?: number;
+  /** Default: the platform's. */
+  fetch?: typeof fetch;
+}
+
+/** What a call carries beside its parameters. */
+export interface CallOptions {
+  headers?: Record<string, string>;
+  signal?: AbortSignal;
+}
+
+/** Names an endpoint: `GET /workspaces` and the like. */
+export type Endpoint = keyof Api;
+
+type Given<T, Key extends string> = undefined extends T
+  ? unknown
+  : object extends T
+    ? { [K in Key]?: T }
+    : { [K in Key]: T };
+
+/** What an endpoint takes: path parameters, query and body, the required ones required. */
+export type Input<E extends Endpoint> = Given<Api[E]["params"], "params"> &
+  Given<Api[E]["query"], "query"> &
+  Given<Api[E]["body"], "body"> &
+  CallOptions;
+
+/** Leaves the input out where nothing is required. */
+export type Arguments<E extends Endpoint> = object extends Input<E> ? [input?: Input<E>] : [input: Input<E>];
+
+/** The JSON that an endpoint answers; a Response where it answers bytes. */
+export type Answer<E extends Endpoint> = Api[E]["answer"];
+
+/** A typed client. Every failure is an {@link OpenWorkError}. */
+export interface Client {
+  /** Calls an endpoint and returns its answer. Calls that may be repeated are, when the server cannot be reached. */
+  request<E extends Endpoint>(endpoint: E, ...input: Arguments<E>): Promise<Answer<E>>;
+  /** What waits for the host, again whenever that changes, until the signal aborts. */
+  approvals(options?: CallOptions): AsyncGenerator<Answer<"GET /approvals">>;
+  /** Changes of a workspace's configuration, skills and the like from a cursor on (default: from now). */
+  events(
+    id: string,
+    options?: CallOptions & { since?: number },
+  ): AsyncGenerator<Answer<"GET /workspace/:id/events">>;
+  /** Changes of a workspace's files as server-sent events; resumes where it stopped when the connection breaks. */
+  fileEvents(id: string, options?: CallOptions & { since?: string }): AsyncGenerator<ServerEvent>;
+}
+
+/** Seconds that a poll is held; the server holds none longer. */
+const pollSeconds = 50;
+/** Milliseconds between attempts of a follower while the server is away. */
+const awayMs = 3000;
+
+interface Loose extends CallOptions {
+  params?: Record<string, string>;
+  query?: Record<string, string | number | boolean | undefined>;
+  body?: unknown;
+}
+
+/** Makes a client. Runs in browsers, Node, Bun, Deno and Workers. */
+export function createClient(options: ClientOptions): Client {
+  const connection = new Connection(options);
+  const request = async (endpoint: string, input: Loose = {}): Promise<never> => {
+    const response = await connection.send(endpoint, input);
+    const isJson = /^application\/json\b/.test(response.headers.get("content-type") ?? "");
+    return (isJson && !endpoint.endsWith("/raw") ? response.json() : response) as Promise<never>;
+  };
+  async function* poll(endpoint: string, input: Loose, since: number | undefined): AsyncGenerator<never> {
+    let cursor = since;
+    while (!input.signal?.aborted) {
+      const wait = cursor === undefined ? 0 : pollSeconds;
+      const query = { wait, since: cursor };
+      const page = await connection.unlessAway<{ cursor: number; reset?: true }>(
+        () => request(endpoint, { ...input, query }),
+        input.signal,
+      );
+      if (!page) continue;
+      const isNews = cursor === undefined || page.cursor !== cursor || page.reset;
+      ({ cursor } = page);
+      if (isNews) yield page as never;
+    }
+  }
+  return {
+    request: request as Client["request"],
+    approvals: (input = {}) => poll("GET /approvals", input, undefined),
+    async *events(id, { since, ...input } = {}) {
+      const params = { id };
+      const from = since ?? (await connection.cursorOf(id, input));
+      yield* poll("GET /workspace/:id/events", { ...input, params }, from);
+    },
+    fileEvents: (id, input = {}) => connection.follow("GET /workspace/:id/files/events", { id }, input),
+  };
+}
+
+class Connection {
+  readonly #options: ClientOptions;
+  readonly #base: string;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.#base = options.url.replace(/\/+$/, "");
+  }
+
+  /** The cursor of a workspace's newest event. */
+  async cursorOf(id: string, input: CallOptions): Promise<number> {
+    const response = await this.send("GET /workspace/:id/events", { ...input, params: { id } });
+    return ((await response.json()) as { cursor: number }).cursor;
+  }
+
+  /** Sends a call, again after a pause when it may be repeated and nobody answered. */
+  async send(endpoint: string, input: Loose): Promise<Response> {
+    const { retries = 3, retryDelayMs = 250 } = this.#options;
+    const isRepeatable = !/^(?:POST|PATCH)/.test(endpoint) && !(input.body instanceof ReadableStream);
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const response = await this.#once(endpoint, input);
+        if (response.ok) return response;
+        throw await errorFrom(response);
+      } catch (error) {
+        input.signal?.throwIfAborted();
+        const known = OpenWorkError.from(error);
+        if (!isRepeatable || !known.isPassing || attempt >= retries) throw known;
+        await pause(known.retryAfterMs ?? retryDelayMs * 2 ** attempt, input.signal);
+        input.signal?.throwIfAborted();
+      }
+    }
+  }
+
+  /** Follows an event stream over broken connections. */
+  async *follow(
+    endpoint: string,
+    params: Record<string, string>,
+    { since, ...input }: CallOptions & { since?: string },
+  ): AsyncGenerator<ServerEvent> {
+    let last = since;
+    while (!input.signal?.aborted) {
+      const headers = { ...input.headers, ...(last === undefined ? {} : { "last-event-id": last }) };
+      const send = (): Promise<Response> => this.send(endpoint, { ...input, params, headers });
+      const response = await this.unlessAway(send, input.signal);
+      if (!response) continue;
+      try {
+        for await (const event of readEvents(response)) {
+          last = event.id ?? last;
+          yield event;
+        }
+      } catch {
+        // A connection that broke is made anew, from the last event on.
+      }
+      await pause(this.#options.retryDelayMs ?? 250, input.signal);
+    }
+  }
+
+  /** The result of a call that is made again and again anyway; null, after a pause, while the server is away. */
+  async unlessAway<T>(call: () => Promise<T>, signal: AbortSignal | undefined): Promise<T | null> {
+    try {
+      return await call();
+    } catch (error) {
+      if (!signal?.aborted && !OpenWorkError.from(error).isPassing) throw error;
+      await pause(awayMs, signal);
+      return null;
+    }
+  }
+
+  #once(endpoint: string, { params = {}, query = {}, body, headers, signal }: Loose): Promise<Response> {
+    const { token, hostToken, clientId } = this.#options;
+    const [method = "GET", path = "/"] = endpoint.split(" ");
+    const filled = path.replaceAll(/:(\w+)/g, (_, name: string) => encodeURIComponent(params[name] ?? ""));
+    const search = new URLSearchParams();
+    for (const [name, value] of Object.entries(query))
+      if (value !== undefined) search.set(name, String(value));
+    const isRaw = method === "PUT" || body instanceof FormData || body === undefined;
+    const send = this.#options.fetch ?? fetch;
+    return send(`${this.#base}${filled}${search.size > 0 ? `?${search.toString()}` : ""}`, {
+      method,
+      headers: {
+        ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+        ...(hostToken === undefined ? {} : { "x-openwork-host-token": hostToken }),
+        ...(clientId === undefined ? {} : { "x-openwork-client-id": clientId }),
+        ...(isRaw ? {} : { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(body === undefined ? {} : { body: isRaw ? (body as BodyInit) : JSON.stringify(body) }),
+      ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
+      ...(signal ? { signal } : {}),
+    } as RequestInit);
+  }
+}
+
+/** Resolves after a while, or at once when the signal aborts. */
+function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done);
+    if (signal?.aborted) done();
+  });
+}

@@ -1,0 +1,166 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from "vitest";
+import { createMemoryHost } from "../../adapters/memory-host.ts";
+import { createClient, OpenWorkError, type Client, type ErrorCode } from "../../client/index.ts";
+import { createHandler, type Handler } from "../../handlers/index.ts";
+import { isInstalled, programs } from "../contract/subject.ts";
+import { buildOnce } from "../support/build.ts";
+import { bundleForWeb } from "../support/bundle.ts";
+
+let handler: Handler;
+let client: Client;
+let id: string;
+
+function connect(overrides: Partial<Parameters<typeof createClient>[0]> = {}): Client {
+  return createClient({
+    url: "http://server.test/",
+    token: "c",
+    hostToken: "h",
+    clientId: "tests",
+    retryDelayMs: 5,
+    fetch: (input, init) => handler(new Request(input, init)),
+    ...overrides,
+  });
+}
+
+beforeAll(async () => {
+  handler = await createHandler(createMemoryHost({ settings: { token: "c", hostToken: "h" } }));
+  client = connect();
+  id = (await client.request("GET /workspaces")).activeId ?? "";
+});
+afterAll(() => handler?.close());
+
+describe("the client", () => {
+  it("knows what every endpoint takes and answers", async () => {
+    const config = await client.request("GET /workspace/:id/config", { params: { id } });
+    expectTypeOf(config).toExtend<{ opencode: unknown; updatedAt: number | null }>();
+    expect(config).toMatchObject({ opencode: {}, openwork: {} });
+    // @ts-expect-error The path names a workspace.
+    await client.request("GET /workspace/:id/config", {}).catch(() => null);
+    // @ts-expect-error There is no such endpoint.
+    await client.request("GET /nowhere").catch(() => null);
+    const token = await client.request("POST /tokens", { body: { scope: "viewer" } });
+    expect(token.token).toMatch(/^owt_/);
+    await client.request("DELETE /tokens/:tokenId", { params: { tokenId: token.id } });
+  });
+
+  it("follows approvals while another call waits for one", async () => {
+    const leaving = new AbortController();
+    const write = client.request("POST /workspace/:id/plugins", { params: { id }, body: { spec: "p" } });
+    for await (const { items } of client.approvals({ signal: leaving.signal })) {
+      const [first] = items;
+      if (!first) continue;
+      const params = { approvalId: first.id };
+      await client.request("POST /approvals/:approvalId", { params, body: { reply: "allow" } });
+      leaving.abort();
+    }
+    expect((await write).items).toEqual([{ spec: "p", source: "config", scope: "project" }]);
+  });
+
+  it("follows workspace events from now on", async () => {
+    const leaving = new AbortController();
+    const events = client.events(id, { signal: leaving.signal });
+    const next = events.next();
+    await new Promise((resolve) => {
+      setTimeout(resolve, 50);
+    });
+    const write = client.request("PATCH /workspace/:id/config", { params: { id }, body: { opencode: { a: 1 } } });
+    const { value } = await client.approvals().next();
+    const params = { approvalId: value.items[0]?.id ?? "" };
+    await client.request("POST /approvals/:approvalId", { params, body: { reply: "allow" } });
+    await write;
+    expect((await next).value).toMatchObject({ items: [{ reason: "config" }] });
+    leaving.abort();
+    expect((await events.next()).done).toBe(true);
+  });
+
+  it("follows file events over broken connections, from the last one on", async () => {
+    const leaving = new AbortController();
+    const seen: (string | null)[] = [];
+    const broken = connect({
+      fetch: async (_input, init) => {
+        seen.push(new Headers(init?.headers).get("last-event-id"));
+        const at = seen.length;
+        return new Response(`id: ${at}\ndata: {"n":${at}}\n\n: still here\n\nid: 9\nda`);
+      },
+    });
+    const got: unknown[] = [];
+    for await (const event of broken.fileEvents(id, { signal: leaving.signal })) {
+      got.push(event);
+      if (got.length === 2) leaving.abort();
+    }
+    expect(got).toEqual([
+      { id: "1", event: "message", data: { n: 1 } },
+      { id: "2", event: "message", data: { n: 2 } },
+    ]);
+    expect(seen).toEqual([null, "1"]);
+  });
+
+  it("throws typed errors", async () => {
+    const error = await connect({ token: "wrong" }).request("GET /status").catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(OpenWorkError);
+    expect(error).toMatchObject({ code: "unauthorized", status: 401 });
+    expectTypeOf<OpenWorkError["code"]>().toEqualTypeOf<ErrorCode>();
+    const odd = connect({ fetch: async () => new Response("<html>", { status: 418 }) });
+    await expect(odd.request("GET /status")).rejects.toMatchObject({ code: "invalid_answer", status: 418 });
+  });
+
+  it("repeats what may be repeated, and nothing else", async () => {
+    let calls = 0;
+    const flaky = connect({
+      fetch: async (input, init) => {
+        calls += 1;
+        if (calls < 3) throw new TypeError("connection refused");
+        return handler(new Request(input, init));
+      },
+    });
+    expect(await flaky.request("GET /health")).toMatchObject({ ok: true });
+    expect(calls).toBe(3);
+    calls = 0;
+    const post = flaky.request("POST /tokens", { body: { scope: "viewer" } });
+    await expect(post).rejects.toMatchObject({ code: "unreachable", status: 0 });
+    expect(calls).toBe(1);
+    calls = -100;
+    await expect(flaky.request("GET /health")).rejects.toMatchObject({ code: "unreachable" });
+    expect(calls).toBe(-96);
+  });
+
+  it("gives up at once when its caller does", async () => {
+    const signal = AbortSignal.abort(new Error("enough"));
+    const never = connect({ fetch: (_input, init) => Promise.reject(init?.signal?.reason as Error) });
+    await expect(never.request("GET /health", { signal })).rejects.toThrow("enough");
+  });
+});
+
+describe("the client's package", () => {
+  it("is less than 10 KB, minified and compressed", async () => {
+    const { code, imports } = await bundleForWeb("client/index.ts", { minify: true });
+    expect(imports).toEqual([]);
+    expect(gzipSync(code).length).toBeLessThan(10_000);
+  });
+
+  it("has types made from today's routes", async () => {
+    const dist = await buildOnce();
+    const args = [join(dist, "../scripts/client-types.mjs"), "--print"];
+    const squeezed = (text: string): string => text.replaceAll(/[\s;|,()]+/g, "");
+    const made = execFileSync(process.execPath, args, { encoding: "utf8" });
+    const kept = readFileSync(join(import.meta.dirname, "../../client/api.ts"), "utf8");
+    expect(squeezed(kept) === squeezed(made), "npm run client:types brings client/api.ts up to date").toBe(true);
+  });
+
+  it.each(["node22", "node24", "bun", "deno"] as const)("runs on %s", async (program) => {
+    if (!isInstalled(program)) return;
+    const script = `
+      const { createClient, OpenWorkError } = await import(${JSON.stringify(join(await buildOnce(), "client/index.js"))});
+      const client = createClient({ url: "http://x", fetch: async () => Response.json({ ok: true }) });
+      const down = createClient({ url: "http://127.0.0.1:1", retries: 0 });
+      const error = await down.request("GET /health").catch((error) => error);
+      console.log(JSON.stringify([await client.request("GET /health"), error instanceof OpenWorkError, error.code]));`;
+    const flags = program === "deno" ? ["eval", script] : ["-e", script];
+    const output = execFileSync(programs[program], flags, { encoding: "utf8" });
+    expect(JSON.parse(output)).toEqual([{ ok: true }, true, "unreachable"]);
+  });
+});

@@ -1,0 +1,98 @@
+import { readFileSync } from "node:fs";
+import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { clientToken, freshDirectory, hostToken, startServer, type TestServer } from "../support/server.ts";
+
+/** Stands in for the engine: says what it was started with, and dies when told to. */
+const program = `#!${process.execPath}
+const { createServer } = require("node:http");
+const { spawn } = require("node:child_process");
+const fs = require("node:fs");
+const port = Number(process.argv[process.argv.indexOf("--port") + 1]);
+fs.appendFileSync(process.env.STARTS, JSON.stringify({ args: process.argv.slice(2), cwd: process.cwd(), env: process.env }) + "\\n");
+const child = spawn(process.execPath, ["-e", "setInterval(() => {}, 1000)"], { stdio: "ignore" });
+createServer((req, res) => {
+  const expected = "Basic " + Buffer.from("opencode:" + process.env.OPENCODE_SERVER_PASSWORD).toString("base64");
+  if (req.headers.authorization !== expected) return res.writeHead(401).end();
+  if (req.url === "/die") process.exit(3);
+  res.setHeader("content-type", "application/json");
+  res.end(JSON.stringify({ healthy: true, version: "9.9.9", child: child.pid }));
+}).listen(port, "127.0.0.1", () => console.log("engine is up"));
+`;
+
+interface Start {
+  args: string[];
+  cwd: string;
+  env: Record<string, string>;
+}
+
+/** Whether a process runs. One that nobody has taken note of the end of still has a number, but does not. */
+const alive = (pid: number): boolean => {
+  try {
+    process.kill(pid, 0);
+    return process.platform !== "linux" || !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+};
+
+const health = async (server: TestServer): Promise<{ status: number; json: { child?: number } }> =>
+  server.request("GET", "/opencode/global/health");
+
+describe.skipIf(process.platform === "win32")("a server that runs its own engine (--engine)", () => {
+  let dir: string;
+  let env: Record<string, string>;
+
+  beforeAll(async () => {
+    dir = await freshDirectory("supervised");
+    await mkdir(join(dir, "bin"));
+    await writeFile(join(dir, "bin/opencode"), program);
+    await chmod(join(dir, "bin/opencode"), 0o755);
+    env = { PATH: `${join(dir, "bin")}:${process.env["PATH"] ?? ""}`, STARTS: join(dir, "starts") };
+  });
+
+  afterAll(() => rm(dir, { recursive: true, force: true }));
+
+  const starts = async (): Promise<Start[]> => {
+    const text = await readFile(join(dir, "starts"), "utf8").catch(() => "");
+    return text
+      .split("\n")
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Start);
+  };
+
+  test("one command gives a host: started, reached, restarted, and ended with all that it started", async () => {
+    const server = await startServer({ flags: ["--engine"], env });
+    await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
+    const [first] = await starts();
+    expect(first?.args.slice(0, 3)).toEqual(["serve", "--hostname", "127.0.0.1"]);
+    expect(first?.cwd).toBe(server.workspace);
+    // What an agent runs can read its environment: no token of this server may be there.
+    expect(JSON.stringify(first?.env)).not.toContain(clientToken);
+    expect(JSON.stringify(first?.env)).not.toContain(hostToken);
+    expect(first?.env["OPENCODE_SERVER_PASSWORD"]?.length).toBeGreaterThan(20);
+    expect((await server.request("GET", "~/engine")).json).toMatchObject({ ok: true, version: "9.9.9" });
+
+    const before = (await health(server)).json.child ?? 0;
+    await server.request("POST", "/opencode/die", { json: {} });
+    await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
+    expect(await starts()).toHaveLength(2);
+    await expect.poll(() => alive(before)).toBe(false);
+    expect(server.log()).toMatch(/\[opencode\] engine is up/);
+    expect(server.log()).toMatch(/The engine ended \(with status 3\); it is started again/);
+    expect(server.log()).not.toContain(first?.env["OPENCODE_SERVER_PASSWORD"]);
+
+    const child = (await health(server)).json.child ?? 0;
+    expect(alive(child)).toBe(true);
+    expect((await server.stop()).code).toBe(0);
+    await expect.poll(() => alive(child)).toBe(false);
+  });
+
+  test("without the command, or with nothing to start it for, the start is refused with a sentence", async () => {
+    const none = startServer({ flags: ["--engine"], env: { ...env, PATH: "/nowhere" }, home: dir });
+    await expect(none).rejects.toThrow(/--engine needs the command opencode/);
+    const both = startServer({ flags: ["--engine", "--opencode-base-url", "http://127.0.0.1:9"], env });
+    await expect(both).rejects.toThrow(/every workspace has an engine URL/);
+  });
+});

@@ -1,0 +1,344 @@
+import { chmodSync, linkSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterEach, describe, expect, test } from "vitest";
+import {
+  configOf,
+  put,
+  startMemoryServer,
+  textOf,
+  type Client,
+  type MemoryHost,
+} from "../support/memory-host.ts";
+import type { Storage } from "../../lib/storage.ts";
+import { b64, SessionClient, startDiskServer, type DiskServer } from "./support.ts";
+
+const running: DiskServer[] = [];
+afterEach(async () => {
+  for (const server of running.splice(0)) await server.stop();
+});
+
+interface Served {
+  client: Client;
+  session: SessionClient;
+  storage: Storage;
+  workspace: string;
+  host: MemoryHost;
+}
+
+async function serve(files: Record<string, string> = {}, config = configOf()): Promise<Served> {
+  const { client, workspace, storage, host } = await startMemoryServer(config);
+  for (const [path, text] of Object.entries(files)) await put(storage, path, text);
+  return { client, workspace, storage, host, session: await SessionClient.open(client, workspace) };
+}
+
+const manual = configOf({ approval: { mode: "manual", timeoutMs: 3000 } });
+
+interface Pending {
+  id: string;
+  diff: string;
+  paths: string[];
+  action: string;
+}
+
+async function pending(client: Client): Promise<Pending> {
+  const { json } = await client.get("/approvals?wait=3", { token: null, host: true });
+  return json.items[0];
+}
+
+async function answer(client: Client, approval: Pending, reply: string): Promise<void> {
+  await client.post(`/approvals/${approval.id}`, { reply }, { token: null, host: true });
+}
+
+async function audit(client: Client, workspace: string): Promise<Record<string, unknown>[]> {
+  return (await client.get(`/workspace/${workspace}/audit`)).json.items;
+}
+
+describe("reading", () => {
+  test("files of every kind of bytes come back as they are; what cannot be read hinders no other", async () => {
+    const { session, storage } = await serve({ "a/text": "äöü" });
+    const bytes = Uint8Array.from({ length: 100_001 }, (_, n) => n * 31);
+    await storage.commit([
+      { op: "write", path: "bytes", body: bytes },
+      { op: "write", path: "empty", body: new Uint8Array() },
+    ]);
+    await storage.commit([{ op: "write", path: "huge", body: new Uint8Array(5_000_001) }]);
+    const { json } = await session.read("bytes", "none", "a", "huge", "empty", "a/text");
+    expect(json.items).toMatchObject([
+      {
+        ok: true,
+        path: "bytes",
+        kind: "file",
+        bytes: 100_001,
+        contentBase64: Buffer.from(bytes).toString("base64"),
+      },
+      { ok: false, path: "none", code: "file_not_found" },
+      { ok: false, path: "a", code: "file_not_found" },
+      { ok: false, path: "huge", code: "file_too_large", maxBytes: 5_000_000, size: 5_000_001 },
+      { ok: true, path: "empty", bytes: 0, contentBase64: "" },
+      { ok: true, path: "a/text", contentBase64: b64("äöü") },
+    ]);
+    expect(json.items[0].revision).toBe((await storage.stat("bytes"))?.revision);
+  });
+
+  test("I05: viewers see protected files listed, and get their contents by no name", async () => {
+    const server = await startDiskServer();
+    running.push(server);
+    const { client, workspace, dir } = server;
+    writeFileSync(join(dir, ".env"), "SECRET=1");
+    writeFileSync(join(dir, "server.key"), "key");
+    writeFileSync(join(dir, "plain"), "plain");
+    symlinkSync(".env", join(dir, "innocent"));
+    const { json } = await client.post("/tokens", { scope: "viewer" }, { token: null, host: true });
+    const viewer = await SessionClient.open(client, workspace, { token: json.token });
+    expect((await viewer.all()).map((item) => item.path)).toContain(".env");
+    const { json: read } = await viewer.read(".env", "server.key", "plain", "innocent");
+    expect(read.items).toMatchObject([
+      { ok: false, path: ".env", code: "protected" },
+      { ok: false, code: "protected" },
+      { ok: true, contentBase64: b64("plain") },
+      { ok: false, path: "innocent", code: "protected" },
+    ]);
+    const session = await SessionClient.open(client, workspace);
+    expect((await session.read(".env", "innocent")).json.items).toMatchObject([{ ok: true }, { ok: true }]);
+  });
+
+  test("I01: what links outside is neither read nor written nor removed", async () => {
+    const outside = await startDiskServer();
+    const server = await startDiskServer();
+    running.push(outside, server);
+    writeFileSync(join(outside.dir, "secret"), "s");
+    symlinkSync(outside.dir, join(server.dir, "out"));
+    symlinkSync(join(outside.dir, "secret"), join(server.dir, "file"));
+    const session = await SessionClient.open(server.client, server.workspace);
+    for (const path of ["out/secret", "file"]) {
+      for (const done of [
+        await session.read(path),
+        await session.write({ path, contentBase64: b64("x") }),
+        await session.ops({ type: "rename", from: path, to: "taken" }),
+        await session.ops({ type: "mkdir", path: `${path}/d` }),
+      ]) {
+        expect(done.json.items?.every((item: { ok: boolean }) => !item.ok) ?? done.status === 400).toBe(true);
+      }
+    }
+    expect(readFileSync(join(outside.dir, "secret"), "utf8")).toBe("s");
+    expect(await session.all()).toEqual([]);
+  });
+});
+
+describe("writing", () => {
+  test("I47: null means that the file must not exist, and a base for a vanished file is a conflict", async () => {
+    const { session, storage } = await serve({ there: "1" });
+    const { revision } = (await storage.stat("there")) ?? { revision: "" };
+    const { json } = await session.write(
+      { path: "there", contentBase64: b64("2"), ifMatchRevision: null },
+      { path: "new", contentBase64: b64("2"), ifMatchRevision: null },
+      { path: "gone", contentBase64: b64("2"), ifMatchRevision: revision },
+      { path: "gone-but-forced", contentBase64: b64("2"), ifMatchRevision: revision, force: true },
+    );
+    expect(json.items).toMatchObject([
+      { ok: false, path: "there", code: "conflict", expectedRevision: null, currentRevision: revision },
+      { ok: false, path: "gone", code: "conflict", expectedRevision: revision, currentRevision: null },
+      { ok: true, path: "new", previousRevision: null },
+      { ok: true, path: "gone-but-forced", previousRevision: null },
+    ]);
+    expect(await textOf(storage, "there")).toBe("1");
+  });
+
+  test("I46: a revision changes with the bytes, also at the same size within a millisecond", async () => {
+    const { session } = await serve();
+    const seen = new Set<string>();
+    for (let n = 0; n < 20; n += 1) {
+      const { json } = await session.write({ path: "f", contentBase64: b64(String(n % 10)) });
+      seen.add(json.items[0].revision);
+    }
+    expect(seen.size).toBe(20);
+  });
+
+  test("I49: base64 is strict, in both alphabets, and an empty file can be saved", async () => {
+    const { session, storage } = await serve();
+    for (const contentBase64 of ["a", "!!!!", "eA=", "e A==", "eA===", "=", "ä", 5, null]) {
+      const refused = await session.write({ path: "never", contentBase64 });
+      expect([contentBase64, refused.status, refused.json.code]).toEqual([
+        contentBase64,
+        400,
+        "invalid_payload",
+      ]);
+    }
+    const bytes = Uint8Array.of(0xfb, 0xff, 0xfe, 1);
+    const { json } = await session.write(
+      { path: "empty", contentBase64: "" },
+      { path: "standard", contentBase64: Buffer.from(bytes).toString("base64") },
+      { path: "url", contentBase64: ` ${Buffer.from(bytes).toString("base64url")} ` },
+    );
+    expect(json.items).toMatchObject([
+      { ok: true, bytes: 0 },
+      { ok: true, bytes: 4 },
+      { ok: true, bytes: 4 },
+    ]);
+    expect((await storage.readFile("url"))?.bytes).toEqual(bytes);
+    expect((await storage.readFile("standard"))?.bytes).toEqual(bytes);
+    expect(await storage.stat("never")).toBeNull();
+  });
+
+  test("I53: wrong types are told with the field that is wrong", async () => {
+    const { session } = await serve();
+    const wrong = await session.write({ path: {}, contentBase64: "" });
+    expect(wrong.json).toMatchObject({ code: "invalid_payload", details: { path: "writes.0.path" } });
+    const base = await session.write({ path: "f", contentBase64: "", ifMatchRevision: 5 });
+    expect(base.json).toMatchObject({
+      code: "invalid_payload",
+      details: { path: "writes.0.ifMatchRevision" },
+    });
+    expect((await session.ops({ type: "mkdir", path: [] })).json.code).toBe("invalid_payload");
+  });
+
+  test("one item that fails hinders no other; the same file twice is written in order", async () => {
+    const { session, storage } = await serve({ file: "x" });
+    const { json } = await session.write(
+      { path: "a", contentBase64: b64("first") },
+      { path: "a", contentBase64: b64("second") },
+      { path: "file/below", contentBase64: b64("x") },
+      { path: "b", contentBase64: b64("b") },
+    );
+    expect(json.items.map((item: { ok: boolean; path: string }) => [item.path, item.ok])).toEqual([
+      ["a", true],
+      ["a", true],
+      ["file/below", false],
+      ["b", true],
+    ]);
+    expect(await textOf(storage, "a")).toBe("second");
+    expect((await session.events()).json.items.map((event: { path: string }) => event.path)).toEqual([
+      "a",
+      "a",
+      "b",
+    ]);
+  });
+
+  test("I13, I24: modes are kept, links inside written through, hard links left behind", async () => {
+    const server = await startDiskServer();
+    running.push(server);
+    writeFileSync(join(server.dir, "secret"), "1");
+    chmodSync(join(server.dir, "secret"), 0o600);
+    linkSync(join(server.dir, "secret"), join(server.dir, "twin"));
+    symlinkSync("secret", join(server.dir, "link"));
+    const session = await SessionClient.open(server.client, server.workspace);
+    expect((await session.write({ path: "link", contentBase64: b64("2") })).json.items).toMatchObject([
+      { ok: true },
+    ]);
+    expect(readFileSync(join(server.dir, "secret"), "utf8")).toBe("2");
+    expect(statSync(join(server.dir, "secret")).mode & 0o777).toBe(0o600);
+    expect((await session.all()).map((item) => item.path)).toEqual(["secret", "twin"]);
+  });
+
+  test("I30: what changed while the host thought is a conflict of its item, the others are written", async () => {
+    const { client, session, storage, workspace } = await serve({ a: "1\n", b: "1\n" }, manual);
+    const writing = session.write(
+      { path: "a", contentBase64: b64("mine\n") },
+      { path: "b", contentBase64: b64("mine\n") },
+    );
+    const approval = await pending(client);
+    expect(approval).toMatchObject({ action: "workspace.files.session.write", paths: ["/ws/a", "/ws/b"] });
+    expect(approval.diff).toContain("-1\n+mine\n");
+    await put(storage, "a", "theirs\n");
+    await answer(client, approval, "allow");
+    const current = (await storage.stat("a"))?.revision;
+    expect((await writing).json.items).toMatchObject([
+      { ok: false, path: "a", code: "conflict", currentRevision: current },
+      { ok: true, path: "b" },
+    ]);
+    expect([await textOf(storage, "a"), await textOf(storage, "b")]).toEqual(["theirs\n", "mine\n"]);
+    expect((await audit(client, workspace)).map((entry) => entry["target"])).toEqual(["/ws/b"]);
+  });
+
+  test("a denied batch writes nothing, and the audit says so", async () => {
+    const { client, session, storage, workspace } = await serve({}, manual);
+    const writing = session.write({ path: "a", contentBase64: "" });
+    await answer(client, await pending(client), "deny");
+    expect((await writing).json).toMatchObject({ code: "write_denied" });
+    expect(await storage.stat("a")).toBeNull();
+    expect(await audit(client, workspace)).toMatchObject([{ target: "/ws/a", outcome: "denied" }]);
+  });
+
+  test("nobody is asked about a batch of which nothing can be written", async () => {
+    const { client, session } = await serve({ "d/x": "" }, manual);
+    expect((await session.write({ path: "d", contentBase64: "" })).json.items[0].code).toBe("invalid_path");
+    expect((await session.ops({ type: "mkdir" })).json.items[0].code).toBe("operation_failed");
+    expect((await client.get("/approvals", { token: null, host: true })).json.items).toEqual([]);
+  });
+});
+
+describe("operations", () => {
+  test("I12: each that was done is audited, in order", async () => {
+    const { client, session, workspace } = await serve({ f: "1" });
+    await session.ops(
+      { type: "mkdir", path: "d" },
+      { type: "rename", from: "f", to: "d/g" },
+      { type: "delete", path: "none" },
+      { type: "delete", path: "d", recursive: true },
+    );
+    expect(await audit(client, workspace)).toMatchObject([
+      { action: "workspace.files.session.ops", target: "/ws/d" },
+      { target: "/ws/f -> /ws/d/g" },
+      { target: "/ws/d" },
+    ]);
+  });
+
+  test("I30: a deletion or rename of what changed while the host thought is a conflict", async () => {
+    const { client, session, storage } = await serve({ a: "1", "d/x": "1", c: "1" }, manual);
+    const running = session.ops(
+      { type: "delete", path: "a" },
+      { type: "delete", path: "d", recursive: true },
+      { type: "rename", from: "c", to: "e" },
+      { type: "rename", from: "e", to: "f" },
+    );
+    const approval = await pending(client);
+    expect(approval.paths).toEqual(["/ws/a", "/ws/d", "/ws/c", "/ws/e", "/ws/f"]);
+    await put(storage, "a", "2");
+    await put(storage, "d/y", "2");
+    await answer(client, approval, "allow");
+    expect((await running).json.items).toMatchObject([
+      { ok: false, type: "delete", path: "a", code: "conflict" },
+      { ok: false, type: "delete", path: "d", code: "conflict" },
+      { ok: true, type: "rename", from: "c", to: "e" },
+      { ok: true, type: "rename", from: "e", to: "f" },
+    ]);
+    expect([await textOf(storage, "a"), await textOf(storage, "d/x"), await textOf(storage, "f")]).toEqual([
+      "2",
+      "1",
+      "1",
+    ]);
+  });
+
+  test("I41, I42: operations reach names by the name listed", async () => {
+    const { session, storage } = await serve({ "workspace/a": "1", " b ": "1", "c\\d": "1" });
+    const { json } = await session.ops(
+      { type: "rename", from: "workspace/a", to: "workspace/z" },
+      { type: "delete", path: " b " },
+      { type: "rename", from: "c\\d", to: "e" },
+    );
+    expect(json.items.every((item: { ok: boolean }) => item.ok)).toBe(true);
+    const left: string[] = [];
+    for await (const batch of storage.walk("")) left.push(...batch.map((entry) => entry.path));
+    expect(left.toSorted()).toEqual(["e", "workspace", "workspace/z"]);
+  });
+});
+
+test("two sessions that edit one file at once: one wins, the other is told, nothing is lost", async () => {
+  const { client, workspace, session, storage } = await serve({ f: "0" });
+  const second = await SessionClient.open(client, workspace);
+  for (let round = 0; round < 20; round += 1) {
+    const { json } = await session.read("f");
+    const { revision } = json.items[0];
+    const writes = await Promise.all(
+      [session, second].map((one, index) =>
+        one.write({ path: "f", contentBase64: b64(`${round}-${index}`), ifMatchRevision: revision }),
+      ),
+    );
+    const outcomes = writes.map((write) => write.json.items[0]);
+    expect(outcomes.filter((item) => item.ok)).toHaveLength(1);
+    expect(outcomes.filter((item) => item.code === "conflict")).toHaveLength(1);
+    const winner = outcomes.findIndex((item) => item.ok);
+    expect(await textOf(storage, "f")).toBe(`${round}-${winner}`);
+  }
+  expect((await second.events()).json.items).toHaveLength(20);
+});

@@ -1,0 +1,181 @@
+import { Validator } from "@seriousme/openapi-schema-validator";
+import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { createMemoryHost } from "../../adapters/memory-host.ts";
+import { createHandler, routes, type Handler } from "../../handlers/index.ts";
+import type { Route } from "../../lib/route.ts";
+import { errorStatus } from "../../lib/errors.ts";
+
+interface Operation {
+  operationId: string;
+  responses: Record<string, { content?: Record<string, { schema?: object }> }>;
+  requestBody?: { content: Record<string, unknown> };
+  security: unknown[];
+}
+interface Description {
+  paths: Record<string, Record<string, Operation>>;
+  components: { schemas: object };
+}
+
+let handler: Handler;
+let api: Description;
+let id: string;
+let ajv: Ajv2020;
+
+beforeAll(async () => {
+  const host = createMemoryHost({
+    settings: { token: "c", hostToken: "h", approval: { mode: "auto" } },
+    files: {
+      "opencode.jsonc": "{}",
+      "notes.md": "# Notes",
+      ".opencode/skills/s/SKILL.md": "---\nname: s\ndescription: d\n---\n",
+      ".opencode/commands/c.md": "go",
+    },
+  });
+  id = host.config.workspaces[0]?.id ?? "";
+  handler = await createHandler(host);
+  const response = await handler(new Request("http://server.test/openapi.json"));
+  expect(response.status).toBe(200);
+  api = (await response.json()) as Description;
+  ajv = new Ajv2020({ strict: false, validateFormats: false });
+  ajv.addSchema({ $id: "http://api/", components: api.components });
+});
+afterAll(() => handler?.close());
+
+const template = (route: Route): string => route.path.replaceAll(/:(\w+)/g, "{$1}").replace(/\*$/, "{rest}");
+const own = (): Route[] => routes.filter((route) => route.method !== "ALL");
+
+function operation(route: Route): Operation {
+  const found = api.paths[template(route)]?.[route.method.toLowerCase()];
+  if (!found) throw new Error(`${route.method} ${route.path} is not described`);
+  return found;
+}
+
+/** Whether an answer is one that the description allows; null when it is, else what is wrong. */
+async function problemOf(route: Route, response: Response): Promise<string | null> {
+  const described = operation(route).responses[response.status];
+  const text = await response.text();
+  if (!described) return `status ${response.status} is not described: ${text.slice(0, 300)}`;
+  const schema = described.content?.["application/json"]?.schema;
+  if (!schema) return null;
+  const resolved = JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"http://api/#/')) as object;
+  const validate: ValidateFunction = ajv.compile(resolved);
+  return validate(JSON.parse(text)) ? null : `${ajv.errorsText(validate.errors)}: ${text.slice(0, 300)}`;
+}
+
+function request(route: Route, values: Record<string, string>, init: RequestInit = {}, query = ""): Request {
+  const path = route.path.replaceAll(/:(\w+)/g, (_, name: string) => values[name] ?? "none");
+  return new Request(`http://server.test${path}${query}`, {
+    method: route.method,
+    ...init,
+    headers: { authorization: "Bearer c", "x-openwork-host-token": "h", ...(init.headers as object) },
+  });
+}
+
+describe("GET /openapi.json", () => {
+  it("is valid OpenAPI 3.1", async () => {
+    const { valid, errors } = await new Validator().validate(structuredClone(api) as unknown as Record<string, unknown>);
+    expect(valid, JSON.stringify(errors)?.slice(0, 2000)).toBe(true);
+  });
+
+  it("describes every route and names every operation once", () => {
+    const names = Object.values(api.paths).flatMap((item) =>
+      Object.values(item).flatMap((one) => (one.operationId ? [one.operationId] : [])),
+    );
+    expect(new Set(names).size).toBe(names.length);
+    for (const route of own()) {
+      const { responses, requestBody, security } = operation(route);
+      expect(Object.keys(responses).length, route.path).toBeGreaterThan(1);
+      expect(requestBody !== undefined, route.path).toBe(route.body !== undefined || route.accepts.length > 0);
+      expect(security.length, route.path).toBe({ public: 0, client: 1, host: 2 }[route.access]);
+    }
+  });
+
+  it("tells every error code that the server has", () => {
+    const described = JSON.stringify(api.paths);
+    const told = Object.keys(errorStatus).filter((code) => described.includes(`"${code}"`));
+    // Answered before any route is found, or while nothing is served yet.
+    const elsewhere = ["invalid_request", "not_found", "method_not_allowed", "token_store_damaged"];
+    expect(Object.keys(errorStatus).filter((code) => !told.includes(code) && !elsewhere.includes(code))).toEqual([]);
+  });
+});
+
+describe("live answers", () => {
+  const bodies: Record<string, unknown> = {
+    "POST /tokens": { scope: "viewer" },
+    "PATCH /workspace/:id/config": { opencode: { model: "a/b" } },
+    "POST /workspace/:id/mcp": { name: "m", config: { type: "local", command: ["m"] } },
+    "POST /workspace/:id/plugins": { spec: "p" },
+    "POST /workspace/:id/skills": { name: "s", content: "# S", description: "d" },
+    "POST /workspace/:id/commands": { name: "c", template: "go" },
+    "POST /workspace/:id/import": {},
+    "POST /workspace/:id/files/content": { path: "a.md", content: "# A" },
+    "POST /workspace/:id/files/search": { query: "notes" },
+    "POST /workspace/:id/files/sessions": {},
+  };
+  const queries: Record<string, string> = {
+    "GET /workspace/:id/files/content": "?path=notes.md",
+    "GET /workspace/:id/files/raw": "?path=notes.md",
+    "PUT /workspace/:id/files/raw": "?path=new.md",
+    "DELETE /workspace/:id/files/raw": "?path=new.md",
+    "GET /workspace/:id/files/stat": "?path=notes.md",
+    "GET /workspace/:id/files/search": "?query=notes",
+  };
+  // Their answers never end, or are not JSON of ours.
+  const streams = new Set(["GET /workspace/:id/files/events"]);
+
+  it("of good requests are as described", async () => {
+    const problems: string[] = [];
+    const succeeded = new Set<string>();
+    for (const route of own().filter((one) => one.method !== "DELETE")) {
+      const name = `${route.method} ${route.path}`;
+      if (streams.has(name)) continue;
+      const body = bodies[name] === undefined ? undefined : JSON.stringify(bodies[name]);
+      const sent = body ?? (route.body ? "{}" : route.accepts.length > 0 ? "text" : undefined);
+      const values = { id, name: "s" };
+      const response = await handler(
+        request(route, values, sent === undefined ? {} : { body: sent }, queries[name]),
+      );
+      if (response.ok) succeeded.add(name);
+      const problem = await problemOf(route, response);
+      if (problem) problems.push(`${name}: ${problem}`);
+    }
+    expect(problems).toEqual([]);
+    // Those that need an engine, a router, or an id that only an earlier answer tells.
+    const others = own().filter(({ method, path }) => method !== "DELETE" && !succeeded.has(`${method} ${path}`));
+    const needsMore = /\/engine|\/opencode-router|Id$|:sid|\/inbox$|events$/;
+    expect(others.map(({ path }) => path).filter((path) => !needsMore.test(path))).toEqual([]);
+  }, 20_000);
+
+  it("of bad requests are as described", async () => {
+    const problems: string[] = [];
+    for (const route of own()) {
+      const name = `${route.method} ${route.path}`;
+      if (streams.has(name)) continue;
+      const tries: [Record<string, string>, RequestInit][] = [
+        [{ id }, { headers: { authorization: "", "x-openwork-host-token": "" } }],
+        [{ id: "ws_unknown" }, {}],
+        [{ id, name: "%zz", sid: "%zz" }, {}],
+        ...(route.body ? ([[{ id }, { body: "{" }], [{ id }, { body: "[]" }]] as [Record<string, string>, RequestInit][]) : []),
+      ];
+      for (const [values, init] of tries) {
+        const withBody = route.body && !init.body ? { ...init, body: "{}" } : init;
+        const problem = await problemOf(route, await handler(request(route, values, withBody)));
+        if (problem) problems.push(`${name}: ${problem}`);
+      }
+    }
+    expect(problems).toEqual([]);
+  }, 20_000);
+
+  it("of removals are as described", async () => {
+    const problems: string[] = [];
+    // The workspace itself goes last.
+    const removals = own().filter((one) => one.method === "DELETE");
+    for (const route of removals.toSorted((a, b) => b.path.length - a.path.length)) {
+      const response = await handler(request(route, { id, name: "s" }, {}, queries[`DELETE ${route.path}`]));
+      const problem = await problemOf(route, response);
+      if (problem) problems.push(`DELETE ${route.path}: ${problem}`);
+    }
+    expect(problems).toEqual([]);
+  }, 20_000);
+});
