@@ -71,7 +71,9 @@ export class OpenWorkServer {
   async fetch(request: Request): Promise<Response> {
     try {
       this.#handler ??= (async () => createHandler(createCloudflareHost(this.#context.storage, this.#env)))();
-      return await (await this.#handler)(request);
+      return await (
+        await this.#handler
+      )(request);
     } catch (error) {
       // The next request tries again: what kept it from starting may have passed.
       this.#handler = undefined;

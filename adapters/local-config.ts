@@ -13,7 +13,10 @@ import { realDirectory } from "./node-machine.ts";
 export function configure(settings: SettingsFile = {}): ServerConfig {
   const place = { flags: parseFlags([]), env: {}, cwd: process.cwd(), home: homedir() };
   const paths = pathsFor(place.cwd, place.home);
-  const workspaces = settings.workspaces?.map((entry) => ({ ...entry, path: paths.resolve(place.cwd, entry.path) }));
+  const workspaces = settings.workspaces?.map((entry) => ({
+    ...entry,
+    path: paths.resolve(place.cwd, entry.path),
+  }));
   const { config } = resolveConfig({
     ...place,
     configPath: settingsPath(place).path,

@@ -63,7 +63,10 @@ function exchange(url: string, init: RequestInit, agents: Agents | null): Promis
     req.on("error", (error: NodeJS.ErrnoException) => {
       reject(req.reusedSocket && error.code === "ECONNRESET" ? new StaleConnection() : error);
     });
-    const { body } = init;
+    const { body, signal } = init;
+    const abort = (): void => void req.destroy(new DOMException("The request was aborted", "AbortError"));
+    if (signal?.aborted) abort();
+    else signal?.addEventListener("abort", abort, { once: true });
     if (body === null || body === undefined) req.end();
     else {
       pipeline(toReadable(body), req, (error) => {
@@ -82,7 +85,6 @@ function open(url: string, init: RequestInit, agents: Agents | null): ClientRequ
     path: path.startsWith("/") ? path : `/${path}`,
     method: init.method ?? "GET",
     headers: framed(init),
-    ...(init.signal ? { signal: init.signal } : {}),
   };
   return protocol === "https:"
     ? httpsRequest({ ...options, agent: agents?.https ?? false })

@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { load, startServer, stop } from "./processes.mjs";
+import { load } from "./processes.mjs";
 
 const file = (name) => fileURLToPath(new URL(name, import.meta.url));
 const { values } = parseArgs({
@@ -39,6 +39,38 @@ function startScript(name, ...args) {
   process.once("exit", () => child.kill("SIGKILL"));
   return new Promise((resolve) => {
     child.stdout.once("data", (chunk) => resolve({ child, port: Number(chunk) }));
+  });
+}
+
+/** Starts the server, on any core like all the others here. */
+function startServer(url) {
+  const args = [
+    "--workspace",
+    home,
+    "--port",
+    "0",
+    "--approval",
+    "auto",
+    "--no-log-requests",
+    "--opencode-base-url",
+    url,
+  ];
+  const env = {
+    PATH: process.env.PATH,
+    HOME: home,
+    OPENWORK_TOKEN: token,
+    OPENWORK_HOST_TOKEN: `host-${token}`,
+  };
+  const child = spawn(process.execPath, [values.server, ...args], {
+    env,
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  process.once("exit", () => child.kill("SIGKILL"));
+  return new Promise((resolve) => {
+    child.stdout.on("data", (chunk) => {
+      const port = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(String(chunk))?.[1];
+      if (port) resolve({ child, port: Number(port) });
+    });
   });
 }
 
@@ -117,13 +149,7 @@ const home = mkdtempSync(join(tmpdir(), "openwork-bench-"));
 process.once("exit", () => rmSync(home, { recursive: true, force: true }));
 const target = await startScript("proxy-target.mjs");
 const bare = await startScript("bare-proxy.mjs", String(target.port));
-const server = await startServer({
-  command: values.server,
-  home,
-  workspace: home,
-  token,
-  flags: ["--no-log-requests", "--opencode-base-url", `http://127.0.0.1:${target.port}`],
-});
+const server = await startServer(`http://127.0.0.1:${target.port}`);
 const subjects = (path) => ({
   direct: { port: target.port, path },
   bare: { port: bare.port, path: `/opencode${path}` },
@@ -153,5 +179,4 @@ const bareIdle = await idleStreams(bare, "/opencode/events");
 const each = `a bare proxy: ${bareIdle.perStreamKb.toFixed(1)} KB`;
 row("idle event stream", `${idle.perStreamKb.toFixed(1)} KB`, each, "<= 30", idle.perStreamKb <= 30);
 row("handles after disconnect", String(idle.left), "", `<= ${idle.handles}`, idle.left <= idle.handles);
-await stop(server);
 process.exit(0);

@@ -6,4 +6,6 @@ import { configure, createNodeHost, toNodeListener } from "openwork-server/node"
 const config = configure({ token: "a-client-token", hostToken: "a-host-token", workspaces: [{ path: "." }] });
 const openwork = toNodeListener(await createHandler(createNodeHost(config), { basePath: "/agent" }));
 
-createServer((req, res) => openwork(req, res, () => res.end("your own page"))).listen(process.env.PORT ?? 3000);
+createServer((req, res) => openwork(req, res, () => res.end("your own page"))).listen(
+  process.env.PORT ?? 3000,
+);

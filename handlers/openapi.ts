@@ -8,7 +8,11 @@ export function openapiRoutes(table: () => readonly Route[]): readonly Route[] {
       method: "GET",
       path: "/openapi.json",
       access: "public",
-      answer: v.looseObject({ openapi: v.literal("3.1.1"), info: v.looseObject({}), paths: v.looseObject({}) }),
+      answer: v.looseObject({
+        openapi: v.literal("3.1.1"),
+        info: v.looseObject({}),
+        paths: v.looseObject({}),
+      }),
       summary: "This description, in OpenAPI 3.1.",
       handle: async ({ services, outside }) => {
         // Loaded here because few servers are ever asked.

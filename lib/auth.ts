@@ -77,7 +77,8 @@ export class Authenticator {
 
   /** Throws 401 when a caller's token was revoked since its request began. */
   async insistStillValid(caller: Caller): Promise<void> {
-    if (!(await this.stillValid(caller))) throw unauthorized("The token was revoked while the request waited.");
+    if (!(await this.stillValid(caller)))
+      throw unauthorized("The token was revoked while the request waited.");
   }
 
   #hostActor(header: string | null): Caller | null {

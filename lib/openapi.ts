@@ -93,7 +93,11 @@ function operationOf(route: Route, method: string, path: string): Json {
     summary: route.summary,
     tags: [words[0] === "workspace" ? (words[2] ?? "workspace") : (words[0] ?? "server")],
     security: securityOf(route),
-    ...nonEmpty("parameters", [...pathParameters(path), ...queryParameters(route), ...preferParameter(route)]),
+    ...nonEmpty("parameters", [
+      ...pathParameters(path),
+      ...queryParameters(route),
+      ...preferParameter(route),
+    ]),
     ...requestBody(route, method),
     responses: responsesOf(route),
     ...(route.access === "client" ? { "x-scope": route.scope } : {}),
@@ -165,7 +169,10 @@ function responsesOf(route: Route): Json {
   for (const status of route.success) responses[status] = successOf(route, status);
   if (route.writes) {
     const pending = { "application/json": { schema: { $ref: "#/components/schemas/Pending" } } };
-    responses[202] = { description: "The host has not decided yet (`Prefer: respond-async`).", content: pending };
+    responses[202] = {
+      description: "The host has not decided yet (`Prefer: respond-async`).",
+      content: pending,
+    };
   }
   for (const [status, codes] of errorsOf(route)) {
     const schema = {

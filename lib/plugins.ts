@@ -58,7 +58,8 @@ export function withoutPlugin(file: OpencodeFile, spec: string): Record<string, 
 
 /** A file, or a link out of the root, where the directory would be holds no plugins. */
 function nothingThere(error: unknown): null {
-  if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside")) return null;
+  if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside"))
+    return null;
   throw error;
 }
 

@@ -32,7 +32,8 @@ const secretWords = new Set([
 ]);
 
 /** How words end that are such words run together: `githubtoken`, `clientsecret`. */
-const secretEnding = /(?:secret|password|passwd|passphrase|token|apikey|accesskey|secretkey|privatekey|credentials?)$/;
+const secretEnding =
+  /(?:secret|password|passwd|passphrase|token|apikey|accesskey|secretkey|privatekey|credentials?)$/;
 
 /** Words before `key` that say it is none of a lock. */
 const openKeys = new Set(["public", "leader", "sort", "primary", "cache", "prompt"]);

@@ -6,7 +6,14 @@ import { ApiError } from "./errors.ts";
 import type { Ancestor, Host, Log, WorkspaceConfig } from "./host.ts";
 import { isJsonObject } from "./json.ts";
 import { isInside } from "./paths.ts";
-import { StorageError, type Change, type Entry, type Storage, type Watch, type WatchBatch } from "./storage.ts";
+import {
+  StorageError,
+  type Change,
+  type Entry,
+  type Storage,
+  type Watch,
+  type WatchBatch,
+} from "./storage.ts";
 import { WorkspaceEvents } from "./workspace-events.ts";
 
 /** How long until a lost watch is tried again, milliseconds. */
@@ -222,7 +229,8 @@ export class WorkspaceRegistry {
       if (!this.#list.includes(workspace)) throw notFound(workspace.id);
       const list = this.#list.filter((other) => other !== workspace);
       const deleted = [...this.#deleted, workspace.id];
-      await this.#remember(list[0]?.id ?? null, deleted);
+      const active = this.active === workspace ? this.#list[1] : this.active;
+      await this.#remember(active?.id ?? null, deleted);
       this.#list = list;
       this.#deleted = deleted;
       this.#roots = this.#roots.filter((root) => root !== workspace.path);

@@ -19,7 +19,11 @@ function typeOf(schema) {
   if (schema.anyOf) return [...new Set(schema.anyOf.map(typeOf))].join(" | ");
   if (schema.type === "array") return `(${typeOf(schema.items ?? {})})[]`;
   if (schema.type === "object") return objectOf(schema);
-  return { string: "string", number: "number", integer: "number", boolean: "boolean", null: "null" }[schema.type] ?? "unknown";
+  return (
+    { string: "string", number: "number", integer: "number", boolean: "boolean", null: "null" }[
+      schema.type
+    ] ?? "unknown"
+  );
 }
 
 function objectOf({ properties, required = [], additionalProperties }) {
@@ -37,7 +41,9 @@ function objectOf({ properties, required = [], additionalProperties }) {
 function endpoint(route) {
   const params = [...route.path.matchAll(/:(\w+)/g)].map(([, name]) => `${name}: string`);
   const query = route.query ? jsonSchemaOf(route.query, "input") : null;
-  const texts = Object.keys(query?.properties ?? {}).map((name) => `${name}?: string | number | boolean | undefined`);
+  const texts = Object.keys(query?.properties ?? {}).map(
+    (name) => `${name}?: string | number | boolean | undefined`,
+  );
   return `  ${quoted(`${route.method} ${route.path}`)}: {
     params: ${params.length > 0 ? `{ ${params.join("; ")} }` : "object"};
     query: ${texts.length > 0 ? `{ ${texts.join("; ")} }` : "object"};
@@ -46,7 +52,9 @@ function endpoint(route) {
   };`;
 }
 
-const own = routes.filter((route) => route.method !== "ALL" && !route.path.startsWith("/ui") && !route.path.endsWith("/"));
+const own = routes.filter(
+  (route) => route.method !== "ALL" && !route.path.startsWith("/ui") && !route.path.endsWith("/"),
+);
 const text = `// Made by \`npm run client:types\` from the table of routes.
 
 /** Every error code of the server; \`unreachable\` and \`invalid_answer\` are the client's own. */

@@ -20,7 +20,10 @@ export type Node = { mtimeMs: number; version: number } & (
 const mostKeys = 128;
 
 /** Calls with the keys in groups that the platform takes. */
-export async function inGroups<T>(items: readonly T[], call: (group: T[]) => Promise<unknown>): Promise<void> {
+export async function inGroups<T>(
+  items: readonly T[],
+  call: (group: T[]) => Promise<unknown>,
+): Promise<void> {
   for (let at = 0; at < items.length; at += mostKeys) await call(items.slice(at, at + mostKeys));
 }
 

@@ -78,7 +78,7 @@ async function outcome(
         settings: started.host.settings,
       })
     : started;
-  const path = route.path.replace(":id", server.workspace).replace(/:\w+/g, "x").replace(/\/\*$/, "");
+  const path = route.path.replace(":id", server.workspace).replace(/:\w+/g, "x").replace(/\*$/, "x");
   const method = methodFor(route);
   const sends = method !== "GET" && route.body !== undefined;
   const answer = await server.client.send(method, path, {

@@ -2,7 +2,14 @@ import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { checkSettings, parseSettings } from "../../lib/settings-file.ts";
 import { isSecretName } from "../../lib/secrets.ts";
-import { type Client, configOf, put, startMemoryServer, textOf, workspaceAt } from "../support/memory-host.ts";
+import {
+  type Client,
+  configOf,
+  put,
+  startMemoryServer,
+  textOf,
+  workspaceAt,
+} from "../support/memory-host.ts";
 
 const asHost = { host: true, token: null } as const;
 const password = "hunter2-swordfish";
@@ -17,7 +24,12 @@ describe("I03: the engine's credentials", () => {
     const workspace = workspaceAt("/ws", { baseUrl, opencode: { baseUrl, directory: "/ws" } });
     const { client } = await startMemoryServer(configOf({ workspaces: [workspace] }));
     const viewer = await viewerOf(client);
-    for (const path of ["/workspaces", "/status", `/w/${workspace.id}/workspaces`, `/w/${workspace.id}/status`]) {
+    for (const path of [
+      "/workspaces",
+      "/status",
+      `/w/${workspace.id}/workspaces`,
+      `/w/${workspace.id}/status`,
+    ]) {
       const seen = await client.get(path, { token: viewer });
       expect(seen.text).not.toContain(password);
       expect(seen.text).toContain("127.0.0.1:1");
@@ -54,7 +66,9 @@ describe("I04: secrets beside the configuration", () => {
     const path = `/workspace/${workspace}/audit`;
     const seen = await client.get(path, { token: await viewerOf(client) });
     expect(seen.text).not.toContain(password);
-    expect(seen.json.items).toEqual([{ ...entry, summary: expect.stringContaining("example.com/plugin.git") }]);
+    expect(seen.json.items).toEqual([
+      { ...entry, summary: expect.stringContaining("example.com/plugin.git") },
+    ]);
     expect((await client.get(path)).json.items).toEqual([entry]);
   });
 
@@ -115,9 +129,14 @@ describe("CVE-2022-24757: secrets in errors and logs", () => {
   it("labels are short, so that the token store can always be read again", async () => {
     const { client, host } = await startMemoryServer();
     const long = await client.post("/tokens", { scope: "viewer", label: "l".repeat(201) }, asHost);
-    expect(long).toMatchObject({ status: 400, json: { code: "invalid_payload", details: { path: "label" } } });
+    expect(long).toMatchObject({
+      status: 400,
+      json: { code: "invalid_payload", details: { path: "label" } },
+    });
     expect(await host.tokenStore.storage.stat("tokens.json")).toBeNull();
-    expect((await client.post("/tokens", { scope: "viewer", label: "l".repeat(200) }, asHost)).status).toBe(201);
+    expect((await client.post("/tokens", { scope: "viewer", label: "l".repeat(200) }, asHost)).status).toBe(
+      201,
+    );
   });
 
   it("a settings file of the wrong shape is told without the passwords it holds", () => {

@@ -136,9 +136,11 @@ describe("exhaustion: thousands of polls and large writes", () => {
       const headers = { authorization: `Bearer ${clientToken}`, "x-openwork-host-token": hostToken };
       const request = new Request(`http://server.test${path}`, { headers });
       // The very signal that the handler waits on, so that its listeners can be counted.
-      Object.defineProperty(request, "signal", { value: counted(gone.signal, (change) => (listeners += change)) });
+      Object.defineProperty(request, "signal", {
+        value: counted(gone.signal, (change) => (listeners += change)),
+      });
       const poll = handler(request);
-      while (listeners === 0) await new Promise((resolve) => void setImmediate(resolve));
+      await vi.waitUntil(() => listeners > 0, { interval: 1 });
       heard += listeners;
       gone.abort();
       await poll;
@@ -163,9 +165,7 @@ describe("exhaustion: thousands of polls and large writes", () => {
       .poll(async () => (await client.get("/approvals", asHost)).json.items.length)
       .toBeLessThanOrEqual(5);
     const small = client.post(`/workspace/${workspace}/plugins`, { spec: "small" });
-    await expect
-      .poll(async () => (await client.get("/approvals", asHost)).text)
-      .toContain("plugins.add");
+    await expect.poll(async () => (await client.get("/approvals", asHost)).text).toContain("plugins.add");
     await handler.close();
     await Promise.all([...answers, small]);
   });

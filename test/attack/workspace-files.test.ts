@@ -151,9 +151,9 @@ describe("I13: links that stay inside, and modes", () => {
     expect((await write).status).toBe(200);
     expect(await readFile(join(root, "deploy.sh"), "utf8")).toContain("ship it");
     expect(((await stat(join(root, "deploy.sh"))).mode & 0o777).toString(8)).toBe("750");
-    expect((await readdir(join(root, ".opencode/commands"), { withFileTypes: true }))[0]?.isSymbolicLink()).toBe(
-      true,
-    );
+    expect(
+      (await readdir(join(root, ".opencode/commands"), { withFileTypes: true }))[0]?.isSymbolicLink(),
+    ).toBe(true);
   });
 
   it("a new file below a linked directory is shown at its real place (I32)", async () => {
@@ -199,18 +199,24 @@ describe("FIFO, device, directory where a file is expected", () => {
   ];
   const cases = places.flatMap((place) => kinds.map(([kind, make]) => [place, kind, make] as const));
 
-  it.each(cases)("a %s that is a %s: every request is answered at once, reads with 200, 404 or 422", async (place, _kind, make) => {
-    await mkdir(join(root, place, ".."), { recursive: true });
-    make(join(root, place));
-    await serve();
-    const started = performance.now();
-    for (const { path, status } of await everything()) {
-      const isRead = path.startsWith("GET");
-      expect({ path, status: isRead && ![200, 404, 422].includes(status) ? status : 0 }).toEqual({ path, status: 0 });
-      expect({ path, ok: status < 500 }).toEqual({ path, ok: true });
-    }
-    expect(performance.now() - started).toBeLessThan(3000);
-  });
+  it.each(cases)(
+    "a %s that is a %s: every request is answered at once, reads with 200, 404 or 422",
+    async (place, _kind, make) => {
+      await mkdir(join(root, place, ".."), { recursive: true });
+      make(join(root, place));
+      await serve();
+      const started = performance.now();
+      for (const { path, status } of await everything()) {
+        const isRead = path.startsWith("GET");
+        expect({ path, status: isRead && ![200, 404, 422].includes(status) ? status : 0 }).toEqual({
+          path,
+          status: 0,
+        });
+        expect({ path, ok: status < 500 }).toEqual({ path, ok: true });
+      }
+      expect(performance.now() - started).toBeLessThan(3000);
+    },
+  );
 });
 
 describe("names that are nearly equal", () => {

@@ -67,10 +67,17 @@ describe("the client", () => {
     await new Promise((resolve) => {
       setTimeout(resolve, 50);
     });
-    const write = client.request("PATCH /workspace/:id/config", { params: { id }, body: { opencode: { a: 1 } } });
-    const { value } = await client.approvals().next();
-    const params = { approvalId: value.items[0]?.id ?? "" };
-    await client.request("POST /approvals/:approvalId", { params, body: { reply: "allow" } });
+    const write = client.request("PATCH /workspace/:id/config", {
+      params: { id },
+      body: { opencode: { a: 1 } },
+    });
+    for await (const { items } of client.approvals()) {
+      const [first] = items;
+      if (!first) continue;
+      const params = { approvalId: first.id };
+      await client.request("POST /approvals/:approvalId", { params, body: { reply: "allow" } });
+      break;
+    }
     await write;
     expect((await next).value).toMatchObject({ items: [{ reason: "config" }] });
     leaving.abort();
@@ -100,7 +107,9 @@ describe("the client", () => {
   });
 
   it("throws typed errors", async () => {
-    const error = await connect({ token: "wrong" }).request("GET /status").catch((error: unknown) => error);
+    const error = await connect({ token: "wrong" })
+      .request("GET /status")
+      .catch((error: unknown) => error);
     expect(error).toBeInstanceOf(OpenWorkError);
     expect(error).toMatchObject({ code: "unauthorized", status: 401 });
     expectTypeOf<OpenWorkError["code"]>().toEqualTypeOf<ErrorCode>();
@@ -146,9 +155,11 @@ describe("the client's package", () => {
     const dist = await buildOnce();
     const args = [join(dist, "../scripts/client-types.mjs"), "--print"];
     const squeezed = (text: string): string => text.replaceAll(/[\s;|,()]+/g, "");
-    const made = execFileSync(process.execPath, args, { encoding: "utf8" });
+    const made = execFileSync(process.execPath, args, { encoding: "utf8", timeout: 20_000 });
     const kept = readFileSync(join(import.meta.dirname, "../../client/api.ts"), "utf8");
-    expect(squeezed(kept) === squeezed(made), "npm run client:types brings client/api.ts up to date").toBe(true);
+    expect(squeezed(kept) === squeezed(made), "npm run client:types brings client/api.ts up to date").toBe(
+      true,
+    );
   });
 
   it.each(["node22", "node24", "bun", "deno"] as const)("runs on %s", async (program) => {
@@ -160,7 +171,7 @@ describe("the client's package", () => {
       const error = await down.request("GET /health").catch((error) => error);
       console.log(JSON.stringify([await client.request("GET /health"), error instanceof OpenWorkError, error.code]));`;
     const flags = program === "deno" ? ["eval", script] : ["-e", script];
-    const output = execFileSync(programs[program], flags, { encoding: "utf8" });
+    const output = execFileSync(programs[program], flags, { encoding: "utf8", timeout: 20_000 });
     expect(JSON.parse(output)).toEqual([{ ok: true }, true, "unreachable"]);
   });
 });

@@ -23,7 +23,12 @@ export interface Sending {
 }
 
 /** The request, not yet read. `~` at the start of the path stands for `/workspace/<id>`. */
-export function open(subject: Subject, method: string, path: string, sending: Sending = {}): Promise<Response> {
+export function open(
+  subject: Subject,
+  method: string,
+  path: string,
+  sending: Sending = {},
+): Promise<Response> {
   const token = sending.token === undefined ? clientToken : sending.token;
   const body = sending.json === undefined ? sending.body : JSON.stringify(sending.json);
   return fetch(subject.url + path.replace(/^~/, `/workspace/${subject.id}`), {

@@ -42,7 +42,10 @@ function access(of: () => Subject): void {
   });
 
   it("issues tokens, holds them to their scope and revokes them at once", async () => {
-    const made = await send(of(), "POST", "/tokens", { host: true, json: { scope: "viewer", label: "tablet" } });
+    const made = await send(of(), "POST", "/tokens", {
+      host: true,
+      json: { scope: "viewer", label: "tablet" },
+    });
     expect(made).toMatchObject({ status: 201, json: { scope: "viewer", label: "tablet" } });
     const token = String(made.json["token"]);
     expect(await send(of(), "GET", "~/config", { token })).toMatchObject({ status: 200 });
@@ -117,23 +120,33 @@ function http(of: () => Subject, runtime: Runtime): void {
   });
 
   it.skipIf(runtime.gaps.bareRefusals !== undefined)("refuses what is no HTTP with JSON", async () => {
-    for (const text of ["hello\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", "GET nopath HTTP/1.1\r\nHost: h\r\n\r\n"]) {
+    for (const text of [
+      "hello\r\n\r\n",
+      "GET / HTTP/1.1\r\n\r\n",
+      "GET nopath HTTP/1.1\r\nHost: h\r\n\r\n",
+    ]) {
       expect(await sendRaw(of(), text)).toMatch(/^HTTP\/1.1 400 [^]*"code":"invalid_request"/);
     }
   });
 
   it.skipIf(runtime.gaps.noProcess !== undefined)("never lets a Host header move the path", async () => {
     for (const host of ["a/health?", "a#", "a@b", "a\\b"]) {
-      const answer = await sendRaw(of(), `GET /nowhere HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`);
+      const answer = await sendRaw(
+        of(),
+        `GET /nowhere HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
+      );
       expect(answer, host).toMatch(/^HTTP\/1.1 4\d\d/);
     }
     expect(await sendRaw(of(), "GET /health HTTP/1.0\r\n\r\n")).toMatch(/^HTTP\/1.[01] 200 /);
   });
 
-  it.skipIf(runtime.gaps.noProcess !== undefined)("answers a body that claims to be huge itself", async () => {
-    const request = `POST /workspace/${of().id}/plugins HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer client-token-of-the-tests\r\nContent-Length: 900000000\r\n\r\n`;
-    expect(await sendRaw(of(), request)).toMatch(/^HTTP\/1.1 413 [^]*"code":"body_too_large"/);
-  });
+  it.skipIf(runtime.gaps.noProcess !== undefined)(
+    "answers a body that claims to be huge itself",
+    async () => {
+      const request = `POST /workspace/${of().id}/plugins HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer client-token-of-the-tests\r\nContent-Length: 900000000\r\n\r\n`;
+      expect(await sendRaw(of(), request)).toMatch(/^HTTP\/1.1 413 [^]*"code":"body_too_large"/);
+    },
+  );
 }
 
 function state(of: () => Subject): void {
@@ -155,7 +168,9 @@ function state(of: () => Subject): void {
     expect(plugins.json).toMatchObject({ items: [{ spec: "a-plugin@1.0.0" }] });
     expect((await send(of(), "DELETE", "~/plugins/a-plugin")).json).toMatchObject({ items: [] });
     const mcp = { name: "docs", config: { type: "local", command: ["docs"] } };
-    expect((await send(of(), "POST", "~/mcp", { json: mcp })).json).toMatchObject({ items: [{ name: "docs" }] });
+    expect((await send(of(), "POST", "~/mcp", { json: mcp })).json).toMatchObject({
+      items: [{ name: "docs" }],
+    });
     expect((await send(of(), "DELETE", "~/mcp/docs")).json).toMatchObject({ items: [] });
     const skill = { name: "notes", content: "# Notes", description: "Takes notes." };
     expect((await send(of(), "POST", "~/skills", { json: skill })).status).toBe(200);
@@ -205,7 +220,9 @@ function files(of: () => Subject): void {
     expect(range.status).toBe(206);
     expect(Buffer.from(await range.arrayBuffer()).equals(bytes.subarray(100_000, 200_000))).toBe(true);
     const etag = get.headers.get("etag") ?? "";
-    const same = await send(of(), "GET", "~/files/raw?path=data/blob.bin", { headers: { "if-none-match": etag } });
+    const same = await send(of(), "GET", "~/files/raw?path=data/blob.bin", {
+      headers: { "if-none-match": etag },
+    });
     expect([same.status, same.text]).toEqual([304, ""]);
     const lost = await send(of(), "PUT", "~/files/raw?path=data/blob.bin", {
       body: "x",
@@ -256,7 +273,9 @@ function approvals(of: () => Subject, runtime: Runtime): void {
 
   it("holds a write until the host, who sees its diff, allows it", async () => {
     const first = await send(of(), "GET", "/approvals?wait=0", { host: true });
-    const poll = send(of(), "GET", `/approvals?wait=10&since=${Number(first.json["cursor"])}`, { host: true });
+    const poll = send(of(), "GET", `/approvals?wait=10&since=${Number(first.json["cursor"])}`, {
+      host: true,
+    });
     const write = send(of(), "POST", "~/plugins", { json: { spec: "asked" } });
     const [request] = (await poll).json["items"] as { id: string; diff: string }[];
     expect(request?.diff).toMatch(/^\+.*"asked"$/m);
@@ -286,19 +305,25 @@ function approvals(of: () => Subject, runtime: Runtime): void {
     const location = asked.headers.get("location") ?? "";
     expect(await send(of(), "GET", location)).toMatchObject({ status: 202 });
     const [request] = await pending();
-    await send(of(), "POST", `/approvals/${String(request?.["id"])}`, { host: true, json: { reply: "allow" } });
+    await send(of(), "POST", `/approvals/${String(request?.["id"])}`, {
+      host: true,
+      json: { reply: "allow" },
+    });
     expect(await send(of(), "GET", `${location}?wait=10`)).toMatchObject({ status: 200 });
   });
 
-  it.skipIf(runtime.gaps.noDisconnect !== undefined)("withdraws the write of a client that leaves", async () => {
-    const leaving = new AbortController();
-    const write = send(of(), "POST", "~/plugins", { json: { spec: "gone" }, signal: leaving.signal });
-    while ((await pending()).length === 0) await wait(20);
-    leaving.abort();
-    await expect(write).rejects.toThrow();
-    await nothingWaits();
-    expect((await send(of(), "GET", "~/config")).text).not.toContain("gone");
-  });
+  it.skipIf(runtime.gaps.noDisconnect !== undefined)(
+    "withdraws the write of a client that leaves",
+    async () => {
+      const leaving = new AbortController();
+      const write = send(of(), "POST", "~/plugins", { json: { spec: "gone" }, signal: leaving.signal });
+      while ((await pending()).length === 0) await wait(20);
+      leaving.abort();
+      await expect(write).rejects.toThrow();
+      await nothingWaits();
+      expect((await send(of(), "GET", "~/config")).text).not.toContain("gone");
+    },
+  );
 }
 
 /** What only a process of its own can show. */

@@ -74,7 +74,9 @@ function request(route: Route, values: Record<string, string>, init: RequestInit
 
 describe("GET /openapi.json", () => {
   it("is valid OpenAPI 3.1", async () => {
-    const { valid, errors } = await new Validator().validate(structuredClone(api) as unknown as Record<string, unknown>);
+    const { valid, errors } = await new Validator().validate(
+      structuredClone(api) as unknown as Record<string, unknown>,
+    );
     expect(valid, JSON.stringify(errors)?.slice(0, 2000)).toBe(true);
   });
 
@@ -86,7 +88,9 @@ describe("GET /openapi.json", () => {
     for (const route of own()) {
       const { responses, requestBody, security } = operation(route);
       expect(Object.keys(responses).length, route.path).toBeGreaterThan(1);
-      expect(requestBody !== undefined, route.path).toBe(route.body !== undefined || route.accepts.length > 0);
+      expect(requestBody !== undefined, route.path).toBe(
+        route.body !== undefined || route.accepts.length > 0,
+      );
       expect(security.length, route.path).toBe({ public: 0, client: 1, host: 2 }[route.access]);
     }
   });
@@ -96,7 +100,9 @@ describe("GET /openapi.json", () => {
     const told = Object.keys(errorStatus).filter((code) => described.includes(`"${code}"`));
     // Answered before any route is found, or while nothing is served yet.
     const elsewhere = ["invalid_request", "not_found", "method_not_allowed", "token_store_damaged"];
-    expect(Object.keys(errorStatus).filter((code) => !told.includes(code) && !elsewhere.includes(code))).toEqual([]);
+    expect(
+      Object.keys(errorStatus).filter((code) => !told.includes(code) && !elsewhere.includes(code)),
+    ).toEqual([]);
   });
 });
 
@@ -110,7 +116,7 @@ describe("live answers", () => {
     "POST /workspace/:id/commands": { name: "c", template: "go" },
     "POST /workspace/:id/import": {},
     "POST /workspace/:id/files/content": { path: "a.md", content: "# A" },
-    "POST /workspace/:id/files/search": { query: "notes" },
+    "POST /workspace/:id/files/search": { q: "notes" },
     "POST /workspace/:id/files/sessions": {},
   };
   const queries: Record<string, string> = {
@@ -119,7 +125,7 @@ describe("live answers", () => {
     "PUT /workspace/:id/files/raw": "?path=new.md",
     "DELETE /workspace/:id/files/raw": "?path=new.md",
     "GET /workspace/:id/files/stat": "?path=notes.md",
-    "GET /workspace/:id/files/search": "?query=notes",
+    "GET /workspace/:id/files/search": "?q=notes",
   };
   // Their answers never end, or are not JSON of ours.
   const streams = new Set(["GET /workspace/:id/files/events"]);
@@ -142,7 +148,9 @@ describe("live answers", () => {
     }
     expect(problems).toEqual([]);
     // Those that need an engine, a router, or an id that only an earlier answer tells.
-    const others = own().filter(({ method, path }) => method !== "DELETE" && !succeeded.has(`${method} ${path}`));
+    const others = own().filter(
+      ({ method, path }) => method !== "DELETE" && !succeeded.has(`${method} ${path}`),
+    );
     const needsMore = /\/engine|\/opencode-router|Id$|:sid|\/inbox$|events$/;
     expect(others.map(({ path }) => path).filter((path) => !needsMore.test(path))).toEqual([]);
   }, 20_000);
@@ -156,7 +164,12 @@ describe("live answers", () => {
         [{ id }, { headers: { authorization: "", "x-openwork-host-token": "" } }],
         [{ id: "ws_unknown" }, {}],
         [{ id, name: "%zz", sid: "%zz" }, {}],
-        ...(route.body ? ([[{ id }, { body: "{" }], [{ id }, { body: "[]" }]] as [Record<string, string>, RequestInit][]) : []),
+        ...(route.body
+          ? ([
+              [{ id }, { body: "{" }],
+              [{ id }, { body: "[]" }],
+            ] as [Record<string, string>, RequestInit][])
+          : []),
       ];
       for (const [values, init] of tries) {
         const withBody = route.body && !init.body ? { ...init, body: "{}" } : init;

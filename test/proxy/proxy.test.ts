@@ -48,7 +48,7 @@ beforeAll(async () => {
     } else if (path.endsWith("/slow")) return true;
     else if (path.endsWith("/broken")) {
       res.writeHead(200, { "content-type": "text/event-stream" });
-      res.write("data: 1\n\n", () => setTimeout(() => res.destroy(), 50));
+      res.write("data: 1\n\n", () => setTimeout(() => res.destroy(), 1000));
     } else if (path === "/config") {
       res
         .writeHead(200, { "content-type": "application/json" })

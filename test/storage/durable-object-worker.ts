@@ -16,7 +16,8 @@ interface KeyValue {
 /** Bytes as JSON can carry them, Maps as lists of pairs. */
 export function pack(value: unknown): unknown {
   if (value instanceof Map) return { pairs: [...value].map(([key, one]) => [key, pack(one)]) };
-  if (value instanceof Uint8Array) return { bytes: btoa(Array.from(value, (byte) => String.fromCharCode(byte)).join("")) };
+  if (value instanceof Uint8Array)
+    return { bytes: btoa(Array.from(value, (byte) => String.fromCharCode(byte)).join("")) };
   if (Array.isArray(value)) return value.map(pack);
   if (typeof value !== "object" || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, pack(one)]));
@@ -52,7 +53,10 @@ export class LentStorage {
 }
 
 interface Env {
-  LENT: { idFromName(name: string): unknown; get(id: unknown): { fetch(request: Request): Promise<Response> } };
+  LENT: {
+    idFromName(name: string): unknown;
+    get(id: unknown): { fetch(request: Request): Promise<Response> };
+  };
 }
 
 const worker: { fetch(request: Request, env: Env): Promise<Response> } = {

@@ -17,10 +17,17 @@ export async function bundleForWeb(input: string, options: { minify?: boolean } 
     cwd: join(import.meta.dirname, "../.."),
     platform: "browser",
     logLevel: "silent",
-    resolve: { conditionNames: ["workerd", "worker", "browser", "module", "import", "default"], mainFields: ["module", "main"] },
+    resolve: {
+      conditionNames: ["workerd", "worker", "browser", "module", "import", "default"],
+      mainFields: ["module", "main"],
+    },
     external: [/^node:/, /^cloudflare:/],
   });
-  const { output }: RolldownOutput = await build.generate({ format: "esm", codeSplitting: false, minify: options.minify ?? false });
+  const { output }: RolldownOutput = await build.generate({
+    format: "esm",
+    codeSplitting: false,
+    minify: options.minify ?? false,
+  });
   await build.close();
   const [chunk] = output;
   return { code: chunk.code, imports: [...chunk.imports, ...chunk.dynamicImports] };

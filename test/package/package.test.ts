@@ -1,0 +1,174 @@
+import { execFileSync, spawn } from "node:child_process";
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { version } from "../../lib/version.ts";
+import { isInstalled, programs } from "../contract/subject.ts";
+import { buildOnce } from "../support/build.ts";
+import { bundleForWeb } from "../support/bundle.ts";
+import { freshDirectory } from "../support/server.ts";
+
+type Conditions = string | { [condition: string]: Conditions };
+interface Manifest {
+  name: string;
+  version: string;
+  exports: Record<string, Conditions>;
+  scripts: Record<string, string>;
+  dependencies: Record<string, string>;
+}
+
+const repo = join(import.meta.dirname, "../..");
+const tools = join(repo, "test/node_modules/.bin");
+const manifest = JSON.parse(readFileSync(join(repo, "package.json"), "utf8")) as Manifest;
+let dir: string;
+let tarball: string;
+
+function run(command: string, args: readonly string[], cwd: string): string {
+  // Lifecycle scripts that are running would tell npm about another package.
+  const env = { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? cwd, NO_COLOR: "1" };
+  return execFileSync(command, args, {
+    cwd,
+    env,
+    encoding: "utf8",
+    timeout: 120_000,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+}
+
+beforeAll(async () => {
+  await buildOnce();
+  run(
+    process.execPath,
+    [join(repo, "node_modules/rolldown/bin/cli.mjs"), "-c", "--logLevel", "silent"],
+    repo,
+  );
+  dir = await freshDirectory("package");
+  const [packed] = JSON.parse(run("npm", ["pack", "--json", "--pack-destination", dir], repo)) as {
+    filename: string;
+  }[];
+  tarball = join(dir, packed?.filename ?? "");
+}, 120_000);
+afterAll(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }));
+
+const targets = (conditions: Conditions): string[] =>
+  typeof conditions === "string" ? [conditions] : Object.values(conditions).flatMap(targets);
+
+describe("package.json", () => {
+  it("has the version that the code tells", () => expect(version).toBe(manifest.version));
+
+  it("runs nothing when it is installed", () => {
+    const hooks = Object.keys(manifest.scripts).filter((name) =>
+      /install|prepare|prepack|postpack/.test(name),
+    );
+    expect(hooks).toEqual([]);
+  });
+
+  it("exports files that exist, with types", async () => {
+    await buildOnce();
+    for (const target of Object.values(manifest.exports).flatMap(targets)) {
+      expect(statSync(join(repo, target)).isFile(), target).toBe(true);
+    }
+  });
+
+  it("exports every adapter and storage by name", () => {
+    const storages = readdirSync(join(repo, "adapters/storage")).filter((name) =>
+      /^(disk|memory|durable-object)\.ts$/.test(name),
+    );
+    for (const name of storages) expect(manifest.exports).toHaveProperty([`./storage/${name.slice(0, -3)}`]);
+    for (const name of ["node", "bun", "deno", "cloudflare", "host", "client"]) {
+      expect(manifest.exports).toHaveProperty([`./${name}`]);
+    }
+  });
+});
+
+describe("the packed package", () => {
+  it("pleases publint and attw", () => {
+    expect(run(join(tools, "publint"), ["run", tarball, "--strict"], repo)).toMatch(/All good|Suggestions/);
+    run(join(tools, "attw"), [tarball, "--profile", "esm-only"], repo);
+  }, 120_000);
+
+  it("is small", () => expect(statSync(tarball).size).toBeLessThan(700_000));
+
+  const anywhere = [
+    ".",
+    "./host",
+    "./storage/memory",
+    "./storage/durable-object",
+    "./client",
+    "./cloudflare",
+  ];
+  const local = ["./storage/disk", "./runtime"];
+  const loads: [keyof typeof programs, string[], string[]][] = [
+    ["node20", ["--input-type=module", "-e"], [...anywhere, ...local, "./node"]],
+    ["node22", ["--input-type=module", "-e"], [...anywhere, ...local, "./node"]],
+    ["node24", ["--input-type=module", "-e"], [...anywhere, ...local, "./node"]],
+    ["bun", ["-e"], [...anywhere, ...local, "./bun"]],
+    ["deno", ["eval"], [...anywhere, ...local, "./deno"]],
+  ];
+
+  it.each(loads)("loads on %s", (program, flags, names) => {
+    if (!isInstalled(program)) return;
+    const folder = join(dir, program);
+    mkdirSync(join(folder, "node_modules"), { recursive: true });
+    writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
+    symlinkSync(repo, join(folder, "node_modules/openwork-server"));
+    const specifiers = names.map((name) => manifest.name + name.slice(1));
+    const script = `for (const name of ${JSON.stringify(specifiers)}) {
+      const keys = Object.keys(await import(name));
+      if (keys.length === 0) throw new Error(name + " is empty");
+      console.log(name, keys.join());
+    }`;
+    const output = run(programs[program], [...flags, script], folder);
+    for (const specifier of specifiers) expect(output).toContain(`${specifier} `);
+    // The condition of the runtime picks its own adapter.
+    const own = program.startsWith("node")
+      ? "createNodeHost"
+      : program === "bun"
+        ? "createBunHost"
+        : "createDenoHost";
+    expect(output).toMatch(new RegExp(`^openwork-server/runtime .*${own}`, "m"));
+  });
+
+  it("starts by npx in an empty folder, and serves it", async () => {
+    const folder = join(dir, "empty");
+    mkdirSync(folder);
+    writeFileSync(join(folder, "package.json"), "{}");
+    run(
+      "npm",
+      ["install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts", tarball],
+      folder,
+    );
+    const child = spawn("npx", ["--no-install", "openwork-server", "--port", "0"], {
+      cwd: folder,
+      env: { PATH: process.env["PATH"] ?? "", HOME: folder },
+      detached: true,
+    });
+    let output = "";
+    child.stdout.on("data", (chunk) => (output += String(chunk)));
+    child.stderr.on("data", (chunk) => (output += String(chunk)));
+    try {
+      for (let left = 300; !output.includes("Try next") && left > 0; left -= 1) {
+        await new Promise((resolve) => {
+          setTimeout(resolve, 100);
+        });
+      }
+      const url = /listening on (\S+)/.exec(output)?.[1] ?? "";
+      const token = /Client token: (\S+)/.exec(output)?.[1] ?? "";
+      const status = await fetch(`${url}/status`, { headers: { authorization: `Bearer ${token}` } });
+      expect(await status.json(), output).toMatchObject({ version, workspace: { path: folder } });
+    } finally {
+      // The group: npx, a shell, and the server.
+      if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");
+    }
+  }, 180_000);
+});
+
+describe("handlers/ and lib/", () => {
+  it("bundle for the web without anything of Node", async () => {
+    const { code, imports } = await bundleForWeb("handlers/index.ts", { minify: true });
+    expect(imports).toEqual([]);
+    expect(code).not.toMatch(/\b(?:require\(["']|process\.env|Buffer\.from)/);
+    expect(gzipSync(code).length).toBeLessThan(150_000);
+  });
+});
