@@ -9,6 +9,10 @@ import { AuditLog } from "../../lib/audit.ts";
 import { configOf, startMemoryServer, workspaceAt } from "../support/memory-host.ts";
 import { freshDirectory } from "../support/server.ts";
 
+function full(): never {
+  throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
+}
+
 const engineless = (path: string): boolean => !/opencode|router|\/ui|\*/.test(path);
 const gets = routes.filter((route) => route.method === "GET" && engineless(route.path));
 
@@ -109,9 +113,6 @@ describe("I24: a full disk", () => {
     await mkdir(join(root, ".opencode"));
     await writeFile(join(root, "opencode.jsonc"), '{ "old": true }\n');
     let isFull = false;
-    const full = (): never => {
-      throw Object.assign(new Error("ENOSPC"), { code: "ENOSPC" });
-    };
     const fs: typeof nodeFs = {
       ...nodeFs,
       writeSync: (...args) => (isFull ? full() : nodeFs.writeSync(...args)),

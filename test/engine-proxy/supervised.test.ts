@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { clientToken, freshDirectory, hostToken, startServer, type TestServer } from "../support/server.ts";
 
 /** Stands in for the engine: says what it was started with, and dies when told to. */
@@ -64,6 +64,7 @@ describe.skipIf(process.platform === "win32")("a server that runs its own engine
 
   test("one command gives a host: started, reached, restarted, and ended with all that it started", async () => {
     const server = await startServer({ flags: ["--engine"], env });
+    onTestFinished(async () => void (await server.stop()));
     await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
     const [first] = await starts();
     expect(first?.args.slice(0, 3)).toEqual(["serve", "--hostname", "127.0.0.1"]);

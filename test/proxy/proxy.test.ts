@@ -48,7 +48,7 @@ beforeAll(async () => {
     } else if (path.endsWith("/slow")) return true;
     else if (path.endsWith("/broken")) {
       res.writeHead(200, { "content-type": "text/event-stream" });
-      res.write("data: 1\n\n", () => setTimeout(() => res.destroy(), 1000));
+      res.write("data: 1\n\n", () => setTimeout(() => res.destroy(), 300));
     } else if (path === "/config") {
       res
         .writeHead(200, { "content-type": "application/json" })
@@ -220,7 +220,9 @@ describe.each([
 
   test("a stream that breaks off breaks off", async () => {
     const { client } = await start({ overrides });
-    await expect(client.get("/opencode/broken")).rejects.toThrow();
+    const headers = { authorization: `Bearer ${clientToken}` };
+    const response = await client.handler(new Request("http://x/opencode/broken", { headers }));
+    await expect(response.text()).rejects.toThrow();
   });
 });
 

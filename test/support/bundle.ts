@@ -30,5 +30,7 @@ export async function bundleForWeb(input: string, options: { minify?: boolean } 
   });
   await build.close();
   const [chunk] = output;
-  return { code: chunk.code, imports: [...chunk.imports, ...chunk.dynamicImports] };
+  // What was loaded on demand is in the same file, which then names itself.
+  const imports = [...chunk.imports, ...chunk.dynamicImports].filter((name) => name !== chunk.fileName);
+  return { code: chunk.code, imports };
 }
