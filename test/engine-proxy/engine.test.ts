@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { placeCall } from "../../lib/engine-rules.ts";
-import { type Engine, engineInstalled, startEngine } from "../support/engine.ts";
+import { type Engine, startEngine } from "../support/engine.ts";
 import { clientToken, freshDirectory, startServer, type TestServer } from "../support/server.ts";
 import { openSocket } from "../support/websocket.ts";
 
@@ -8,7 +8,7 @@ interface ApiDescription {
   paths: Record<string, Record<string, unknown>>;
 }
 
-describe.skipIf(!engineInstalled)("the real engine behind the proxy", () => {
+describe("the real engine behind the proxy", () => {
   let engine: Engine;
   let server: TestServer;
 

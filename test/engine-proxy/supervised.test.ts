@@ -40,7 +40,7 @@ const alive = (pid: number): boolean => {
 const health = async (server: TestServer): Promise<{ status: number; json: { child?: number } }> =>
   server.request("GET", "/opencode/global/health");
 
-describe.skipIf(process.platform === "win32")("a server that runs its own engine (--engine)", () => {
+describe("a server that runs its own engine (--engine)", () => {
   let dir: string;
   let env: Record<string, string>;
 

@@ -2,7 +2,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { engineInstalled, startEngine, type Engine } from "../support/engine.ts";
+import { startEngine, type Engine } from "../support/engine.ts";
 import { freshDirectory, startServer, type Json, type TestServer } from "../support/server.ts";
 
 interface EngineConfig {
@@ -29,7 +29,7 @@ interface EngineCommand {
 }
 
 // Without the engine's package for this platform there is nothing to compare with.
-describe.skipIf(!engineInstalled)("what is written through the server is what the engine reads", () => {
+describe("what is written through the server is what the engine reads", () => {
   let workspace: string;
   let server: TestServer;
   let engine: Engine;

@@ -10,9 +10,6 @@ const command: string = fileURLToPath(new URL("../node_modules/.bin/opencode", i
 /** A cold start on a busy machine, milliseconds. */
 const startLimitMs = 40_000;
 
-/** Whether the engine is installed here: its package has no build for every platform. */
-export const engineInstalled: boolean = existsSync(command);
-
 /** How an engine is started. */
 export interface EngineOptions {
   /** The workspace that it works in. */
@@ -47,6 +44,7 @@ function freePort(): Promise<number> {
 
 /** Starts the engine and waits until it answers. Rejects, with what it printed, when it does not. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
+  if (!existsSync(command)) throw new Error("The engine is not installed: run `npm run tools` first.");
   const directory = realpathSync(options.directory);
   const home = await freshDirectory("engine");
   const port = await freePort();

@@ -1,0 +1,88 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { nodeFs } from "../../adapters/storage/disk-fs.ts";
+import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import type { Entry } from "../../lib/storage.ts";
+import { find, sorted } from "./support.ts";
+
+let dir = "";
+beforeAll(() => {
+  dir = realpathSync(mkdtempSync(join(tmpdir(), "openwork-walk-")));
+  for (let d = 0; d < 70; d += 1) {
+    const folder = join(dir, `d${d % 7}/${d}/ü "quoted"\n`);
+    mkdirSync(folder, { recursive: true });
+    for (let f = 0; f < 100; f += 1) writeFileSync(join(folder, `f${f}`), "x".repeat(f));
+    symlinkSync("/etc", join(folder, "out"));
+    symlinkSync("..", join(folder, "up"));
+  }
+  mkdirSync(join(dir, "flat"));
+  for (let f = 0; f < 3000; f += 1) writeFileSync(join(dir, `flat/${f}`), "");
+  writeFileSync(join(dir, "flat/.owtmp-0123456789abcdef0123"), "");
+  execFileSync("mkfifo", [join(dir, "d0/fifo")]);
+  writeFileSync(Buffer.concat([Buffer.from(`${dir}/d0/bad-`), Buffer.from([0xff])]), "");
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+async function walk(storage: ReturnType<typeof createDiskStorage>): Promise<Entry[]> {
+  const entries: Entry[] = [];
+  for await (const batch of storage.walk("")) entries.push(...batch);
+  return entries;
+}
+
+describe("a walk of more entries than one goes through alone", () => {
+  test("finds what find finds, each once, with what stat tells", async () => {
+    const storage = createDiskStorage(dir);
+    const entries = await walk(storage);
+    const expected = find(dir);
+    expected.delete("flat/.owtmp-0123456789abcdef0123");
+    expected.delete("d0/bad-\uFFFD");
+    expect(sorted(new Map(entries.map((entry) => [entry.path, entry.kind === "dir"])))).toEqual(
+      sorted(expected),
+    );
+    expect(entries).toHaveLength(expected.size);
+    for (const entry of entries.filter((_, index) => index % 97 === 0)) {
+      expect(await storage.stat(entry.path)).toEqual(entry);
+    }
+  });
+
+  test("is the same without help", async () => {
+    const byPath = (entries: Entry[]): Map<string, Entry> =>
+      new Map(entries.map((entry) => [entry.path, entry]));
+    const alone = await walk(createDiskStorage(dir, { fs: { ...nodeFs } }));
+    expect(byPath(await walk(createDiskStorage(dir)))).toEqual(byPath(alone));
+  });
+
+  test("goes on alone when the help cannot be started or dies", async () => {
+    const { execPath } = process;
+    const whole = (await walk(createDiskStorage(dir))).length;
+    try {
+      process.execPath = join(dir, "node");
+      expect(await walk(createDiskStorage(dir))).toHaveLength(whole);
+      writeFileSync(process.execPath, "#!/bin/sh\necho '[\"flat\",'\nexit 1\n", { mode: 0o755 });
+      expect(await walk(createDiskStorage(dir))).toHaveLength(whole + 1);
+    } finally {
+      process.execPath = execPath;
+      rmSync(join(dir, "node"), { force: true });
+    }
+  });
+
+  test("can be broken off", async () => {
+    const storage = createDiskStorage(dir);
+    const gone = new AbortController();
+    let seen = 0;
+    await expect(async () => {
+      for await (const batch of storage.walk("", { signal: gone.signal })) {
+        seen += batch.length;
+        if (seen > 5500) gone.abort();
+      }
+    }).rejects.toThrow();
+    for await (const batch of storage.walk("")) {
+      seen = batch.length;
+      if (seen > 0) break;
+    }
+    expect(seen).toBeGreaterThan(0);
+  });
+});
