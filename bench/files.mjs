@@ -194,6 +194,8 @@ async function start(root, home) {
     workspace: root,
     token,
     flags: ["--no-log-requests"],
+    // As `find`, the server and its helper may use any core.
+    core: null,
   });
   return { server, session: new Session(server, root) };
 }

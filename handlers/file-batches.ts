@@ -16,11 +16,12 @@ import {
 import { absolutePath } from "../lib/paths.ts";
 import { isClosedTo } from "../lib/protected-paths.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
-import type { Entry } from "../lib/storage.ts";
+import { StorageError, type Entry, type Storage } from "../lib/storage.ts";
 import { sessionPath, sessionWorkspace, writableSessionWorkspace } from "./file-sessions.ts";
 
 /** How many files of a batch are read at a time. */
 const readsAhead = 8;
+const noFile: ReadonlySet<string> = new Set(["is_directory", "not_a_file", "not_a_directory"]);
 /** 64 files of 5 MB in base64 and what is around them. */
 const writeBatchLimit = mostItems * 6_700_000;
 
@@ -41,6 +42,16 @@ export function batchOf<S extends v.GenericSchema<unknown, unknown>>(
   return v.pipe(v.array(item, message), v.minLength(1, message), v.maxLength(mostItems, message));
 }
 
+/** A file of at most the size that a batch takes; null when there is none, or something else. */
+async function readFile(storage: Storage, path: string): ReturnType<Storage["readFile"]> {
+  try {
+    return await storage.readFile(path, { maxBytes: largestFile });
+  } catch (error) {
+    if (error instanceof StorageError && noFile.has(error.code)) return null;
+    throw error;
+  }
+}
+
 async function readItem(context: Context, path: string): Promise<Uint8Array> {
   const { workspace, services, caller } = context;
   const { protectedPaths } = services.host.config;
@@ -53,9 +64,7 @@ async function readItem(context: Context, path: string): Promise<Uint8Array> {
   };
   try {
     insistOnOpen(path);
-    const entry = await workspace.storage.stat(path);
-    const file =
-      entry?.kind === "file" ? await workspace.storage.readFile(path, { maxBytes: largestFile }) : null;
+    const file = await readFile(workspace.storage, path);
     if (!file) throw new ItemError("file_not_found", "There is no file at this path.");
     // A link must not lend a protected file another name.
     insistOnOpen(file.entry.real);

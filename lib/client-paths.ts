@@ -13,7 +13,11 @@ export async function resolveClientPath(
   storage: Pick<ReadableStorage, "stat">,
   input: string,
 ): Promise<string> {
-  if (isStoragePath(input) && (await storage.stat(input))) return input;
+  if (isStoragePath(input)) {
+    // Nothing would be normalised away: whether there is such an entry makes no difference.
+    const isPlain = input === input.trim() && !input.includes("\\") && !input.startsWith(mountPrefix);
+    if (isPlain || (await storage.stat(input))) return input;
+  }
   const path = normalizeRelativePath(input);
   if (!path.startsWith(mountPrefix) || (await storage.stat("workspace"))) return checked(path);
   return checked(path.slice(mountPrefix.length));

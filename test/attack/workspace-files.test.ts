@@ -121,6 +121,9 @@ describe("I01, CVE-2025-53109: links out of the workspace", () => {
     await mkdir(join(root, ".opencode"));
     await symlink(join(outside, "commands"), join(root, ".opencode/commands"));
     await serve();
+    await client.get(`${base}/commands`);
+    // From here on the watch stands, and what is kept is kept until a report says otherwise.
+    await new Promise((resolve) => void setTimeout(resolve, 300));
     expect((await client.get(`${base}/commands`)).json.items).toEqual([]);
     await rm(join(root, ".opencode/commands"));
     const own = await client.post(`${base}/commands`, { name: "mine", template: "t" });

@@ -10,6 +10,9 @@ import { isInstalled, programs } from "../contract/subject.ts";
 import { buildOnce } from "../support/build.ts";
 import { bundleForWeb } from "../support/bundle.ts";
 
+/** What the formatter may change is left out. */
+const squeezed = (text: string): string => text.replaceAll(/[\s;|,()]+/g, "");
+
 let handler: Handler;
 let client: Client;
 let id: string;
@@ -154,7 +157,6 @@ describe("the client's package", () => {
   it("has types made from today's routes", async () => {
     const dist = await buildOnce();
     const args = [join(dist, "../scripts/client-types.mjs"), "--print"];
-    const squeezed = (text: string): string => text.replaceAll(/[\s;|,()]+/g, "");
     const made = execFileSync(process.execPath, args, { encoding: "utf8", timeout: 20_000 });
     const kept = readFileSync(join(import.meta.dirname, "../../client/api.ts"), "utf8");
     expect(squeezed(kept) === squeezed(made), "npm run client:types brings client/api.ts up to date").toBe(

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { createMemoryHost } from "../../adapters/memory-host.ts";
 import { createHandler, routes, type Handler } from "../../handlers/index.ts";

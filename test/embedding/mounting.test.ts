@@ -9,6 +9,25 @@ const host = (): ReturnType<typeof createMemoryHost> => createMemoryHost({ setti
 const at = (path: string, headers: Record<string, string> = {}): Request =>
   new Request(`http://inner.test:81${path}`, { headers });
 
+async function serverUrl(trustProxy: boolean, headers: Record<string, string>): Promise<string> {
+  const handler = await createHandler(host(), { basePath: "/agent", trustProxy });
+  const response = await handler(at("/agent/openapi.json", headers));
+  const { servers } = (await (response ?? Response.error()).json()) as { servers: { url: string }[] };
+  await handler.close();
+  return servers[0]?.url ?? "";
+}
+
+const send = async (handler: Handler, method: string, path: string, body?: unknown): Promise<unknown> => {
+  const response = await handler(
+    new Request(`http://x${path}`, {
+      method,
+      headers: { authorization: "Bearer c", "x-openwork-host-token": "h", prefer: "respond-async" },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    }),
+  );
+  return response.json();
+};
+
 describe("a base path", () => {
   it("leaves other paths to somebody else", async () => {
     const handler = await createHandler(host(), { basePath: "/agent" });
@@ -59,14 +78,6 @@ describe("behind a proxy", () => {
     "x-forwarded-prefix": "/team",
   };
 
-  async function serverUrl(trustProxy: boolean, headers: Record<string, string>): Promise<string> {
-    const handler = await createHandler(host(), { basePath: "/agent", trustProxy });
-    const response = await handler(at("/agent/openapi.json", headers));
-    const { servers } = (await response?.json()) as { servers: { url: string }[] };
-    await handler.close();
-    return servers[0]?.url ?? "";
-  }
-
   it("links are made of what a trusted proxy says", async () => {
     expect(await serverUrl(true, forwarded)).toBe("https://agents.example/team/agent");
     expect(await serverUrl(true, { "x-forwarded-proto": "https" })).toBe("https://inner.test:81/agent");
@@ -89,16 +100,6 @@ describe("two handlers in one process", () => {
   it("share nothing", async () => {
     const one = await createHandler(host());
     const other = await createHandler(host());
-    const send = async (handler: Handler, method: string, path: string, body?: unknown): Promise<unknown> => {
-      const response = await handler(
-        new Request(`http://x${path}`, {
-          method,
-          headers: { authorization: "Bearer c", "x-openwork-host-token": "h", prefer: "respond-async" },
-          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-        }),
-      );
-      return response.json();
-    };
     const { activeWorkspaceId: id } = (await send(one, "GET", "/status")) as { activeWorkspaceId: string };
     await send(one, "POST", `/workspace/${id}/plugins`, { spec: "mine" });
     await send(one, "POST", "/tokens", { scope: "viewer" });

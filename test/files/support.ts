@@ -145,7 +145,9 @@ export function find(dir: string, below = ""): Map<string, boolean> {
   const found = new Map<string, boolean>();
   for (const name of readdirSync(join(dir, below))) {
     const path = below === "" ? name : `${below}/${name}`;
-    const stats = lstatSync(join(dir, path));
+    const stats = lstatSync(join(dir, path), { throwIfNoEntry: false });
+    // A name that is not UTF-8 cannot be told in a path.
+    if (!stats) continue;
     if (stats.isFile()) found.set(path, false);
     if (!stats.isDirectory()) continue;
     found.set(path, true);

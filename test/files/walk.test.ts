@@ -32,13 +32,16 @@ async function walk(storage: ReturnType<typeof createDiskStorage>): Promise<Entr
   return entries;
 }
 
+function byPath(entries: Entry[]): Map<string, Entry> {
+  return new Map(entries.map((entry) => [entry.path, entry]));
+}
+
 describe("a walk of more entries than one goes through alone", () => {
   test("finds what find finds, each once, with what stat tells", async () => {
     const storage = createDiskStorage(dir);
     const entries = await walk(storage);
     const expected = find(dir);
     expected.delete("flat/.owtmp-0123456789abcdef0123");
-    expected.delete("d0/bad-\uFFFD");
     expect(sorted(new Map(entries.map((entry) => [entry.path, entry.kind === "dir"])))).toEqual(
       sorted(expected),
     );
@@ -49,8 +52,6 @@ describe("a walk of more entries than one goes through alone", () => {
   });
 
   test("is the same without help", async () => {
-    const byPath = (entries: Entry[]): Map<string, Entry> =>
-      new Map(entries.map((entry) => [entry.path, entry]));
     const alone = await walk(createDiskStorage(dir, { fs: { ...nodeFs } }));
     expect(byPath(await walk(createDiskStorage(dir)))).toEqual(byPath(alone));
   });

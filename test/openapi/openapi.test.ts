@@ -97,12 +97,10 @@ describe("GET /openapi.json", () => {
 
   it("tells every error code that the server has", () => {
     const described = JSON.stringify(api.paths);
-    const told = Object.keys(errorStatus).filter((code) => described.includes(`"${code}"`));
+    const told = new Set(Object.keys(errorStatus).filter((code) => described.includes(`"${code}"`)));
     // Answered before any route is found, or while nothing is served yet.
-    const elsewhere = ["invalid_request", "not_found", "method_not_allowed", "token_store_damaged"];
-    expect(
-      Object.keys(errorStatus).filter((code) => !told.includes(code) && !elsewhere.includes(code)),
-    ).toEqual([]);
+    const elsewhere = new Set(["invalid_request", "not_found", "method_not_allowed", "token_store_damaged"]);
+    expect(Object.keys(errorStatus).filter((code) => !told.has(code) && !elsewhere.has(code))).toEqual([]);
   });
 });
 
