@@ -14,7 +14,7 @@ import {
   textOf,
   workspaceAt,
 } from "../support/memory-host.ts";
-import { freshDirectory, startServer } from "../support/server.ts";
+import { freshDirectory, startServer, type TestServer } from "../support/server.ts";
 
 const asHost = { host: true, token: null } as const;
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => void setTimeout(resolve, ms));
@@ -214,29 +214,37 @@ describe("I98: workspace events over restarts and beside a watch", () => {
   });
 });
 
-describe("I20, I21: two real servers", () => {
-  it("two servers on one workspace and data directory lose no write, entry or token", async () => {
+describe("I22, I34: two real servers", () => {
+  it("on one workspace and data directory see each other's writes, and share one audit log", async () => {
     const home = await freshDirectory("two");
     const workspace = await freshDirectory("two-ws");
     const servers = await Promise.all([startServer({ home, workspace }), startServer({ home, workspace })]);
-    const writes = servers.flatMap((server, s) =>
-      Array.from({ length: 15 }, async (_, i) => {
-        const plugin = await server.request("POST", "~/plugins", { json: { spec: `p-${s}-${i}` } });
-        const token = await server.request("POST", "/tokens", {
-          token: null,
-          host: true,
-          json: { scope: "viewer" },
-        });
-        return [plugin.status, token.status];
-      }),
+    const [one, two] = servers;
+    const hosts = { token: null, host: true } as const;
+    const several = Array.from({ length: 20 }, (_, i) => i);
+    const answers = await Promise.all(
+      several.flatMap((i) => [
+        one.request("POST", "~/plugins", { json: { spec: `p${i}` } }),
+        two.request("POST", "~/commands", { json: { name: `c${i}`, template: "t" } }),
+      ]),
     );
-    expect((await Promise.all(writes)).flat().filter((status) => status >= 300)).toEqual([]);
-    const [first] = servers;
-    const plugins = (await first.request<{ items: unknown[] }>("GET", "~/plugins")).json.items;
-    const audit = (await first.request<{ items: unknown[] }>("GET", "~/audit?limit=200")).json.items;
-    const tokens = (await first.request<{ items: unknown[] }>("GET", "/tokens", { token: null, host: true }))
-      .json;
-    expect([plugins.length, audit.length, tokens.items.length]).toEqual([30, 30, 30]);
+    expect(answers.map((answer) => answer.status)).toEqual(answers.map(() => 200));
+    const count = async (server: TestServer, path: string, options = {}): Promise<number> =>
+      (await server.request<{ items: unknown[] }>("GET", path, options)).json.items.length;
+    for (const server of servers) {
+      await expect.poll(() => count(server, "~/plugins")).toBe(20);
+      await expect.poll(() => count(server, "~/commands")).toBe(20);
+      expect(await count(server, "~/audit?limit=200")).toBe(40);
+    }
+    const made = await one.request<{ id: string; token: string }>("POST", "/tokens", {
+      ...hosts,
+      json: { scope: "viewer" },
+    });
+    const known = async (): Promise<number> =>
+      (await two.request("GET", "/whoami", { token: made.json.token })).status;
+    await expect.poll(known).toBe(200);
+    await one.request("DELETE", `/tokens/${made.json.id}`, hosts);
+    await expect.poll(known).toBe(401);
     for (const server of servers) await server.stop();
     for (const dir of [home, workspace]) await rm(dir, { recursive: true, force: true });
   });
