@@ -88,8 +88,8 @@ interface TextParts {
 function sendText(response: Response & TextParts, res: ServerResponse): boolean {
   const { bodyType, bodyInit: text, headers } = response;
   if (bodyType !== "String" || typeof text !== "string" || !headers.headersInit || headers._map) return false;
-  const length = Buffer.byteLength(text);
-  res.writeHead(response.status, { ...headers.headersInit, "content-length": length });
+  // The Response has put the length among them.
+  res.writeHead(response.status, headers.headersInit);
   res.end(text);
   return true;
 }

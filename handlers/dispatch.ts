@@ -20,6 +20,8 @@ const heldMs = 100;
 
 /** What one request is known to be, for its log line; filled in as it is found out. */
 interface Trace {
+  /** By `performance.now()`. */
+  readonly started: number;
   /** The class of the endpoint. */
   auth: "none" | "client" | "host";
   error?: string;
@@ -55,32 +57,23 @@ export class Dispatcher {
 
   /** The answer to a request for a target below the base path; never throws. */
   async handle(request: Request, target: Target): Promise<Response> {
-    const started = performance.now();
     const { host } = this.#services;
     const common = this.#cors(request.headers.get("origin"));
-    const trace: Trace = { auth: "none", note: {}, upgrade: false };
-    if (request.method === "OPTIONS") {
-      return this.#finish(request, target, started, trace, () =>
-        respond(
-          host.Response,
-          { status: 204, headers: preflightHeaders(common, request), text: "" },
-          {},
-          false,
-        ),
-      );
-    }
-    const reply = await this.#answer(request, target, trace);
-    const headOnly = request.method === "HEAD";
-    return this.#finish(request, target, started, trace, () =>
-      respond(host.Response, reply, common, headOnly),
-    );
+    const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: false };
+    const reply: HttpReply =
+      request.method === "OPTIONS"
+        ? { status: 204, headers: preflightHeaders(common, request), text: "" }
+        : await this.#answer(request, target, trace);
+    const shared = request.method === "OPTIONS" ? {} : common;
+    const response = respond(host.Response, reply, shared, request.method === "HEAD");
+    this.#log(request, target, response.status, trace);
+    return response;
   }
 
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. Never throws. */
   async upgrade(request: Request, target: Target): Promise<Response | Tunnel> {
-    const started = performance.now();
     const { host } = this.#services;
-    const trace: Trace = { auth: "none", note: {}, upgrade: true };
+    const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: true };
     const origin = request.headers.get("origin");
     let reply: Reply;
     try {
@@ -90,13 +83,12 @@ export class Dispatcher {
       reply = this.#errorReply(error, trace);
     }
     if ("tunnel" in reply) {
-      this.#log(request, target, 101, started, trace);
+      this.#log(request, target, 101, trace);
       return reply.tunnel;
     }
-    const answer = reply;
-    return this.#finish(request, target, started, trace, () =>
-      respond(host.Response, answer, this.#cors(origin), false),
-    );
+    const response = respond(host.Response, reply, this.#cors(origin), false);
+    this.#log(request, target, response.status, trace);
+    return response;
   }
 
   async #answer(request: Request, target: Target, trace: Trace): Promise<HttpReply> {
@@ -127,18 +119,18 @@ export class Dispatcher {
   }
 
   #locate(target: Target): Located {
-    const { segments } = target;
-    if (segments[0] === "w" && segments.length > 2) {
+    if (target.path.startsWith("/w/")) {
+      const { segments } = target;
       const mountId = decodeSegment(segments[1] ?? "");
       const inner = segments.slice(2);
-      const match = this.#mounted.find(`/${inner.join("/")}`, inner);
+      const match = this.#mounted.find({ path: `/${inner.join("/")}`, segments: inner });
       // Both ids must name the mounted workspace, whoever asks (contract, section 4).
       if (match && (inner[0] !== "workspace" || decodeSegment(inner[1] ?? "") === mountId)) {
         return { match, target, mountId };
       }
       throw notFound();
     }
-    const match = this.#table.find(target.path, segments);
+    const match = this.#table.find(target);
     if (!match) throw notFound();
     return { match, target, mountId: null };
   }
@@ -195,12 +187,12 @@ export class Dispatcher {
     if (route.writes && prefersAsync(request)) {
       return runDeferred(context, run, (error) => this.#errorReply(error, {}));
     }
-    const began = performance.now();
     const reply = await run(context);
     const isRead = !route.writes && ("json" in reply || "jsonText" in reply);
     // What was held back is for those alone who may still ask.
-    if (isRead && performance.now() - began > heldMs)
+    if (isRead && performance.now() - trace.started > heldMs) {
       await this.#services.authenticator.insistStillValid(caller);
+    }
     return reply;
   }
 
@@ -213,16 +205,10 @@ export class Dispatcher {
     return { mount, workspace };
   }
 
-  #finish(request: Request, target: Target, started: number, trace: Trace, build: () => Response): Response {
-    const response = build();
-    this.#log(request, target, response.status, started, trace);
-    return response;
-  }
-
-  #log(request: Request, target: Target, status: number, started: number, trace: Trace): void {
+  #log(request: Request, target: Target, status: number, trace: Trace): void {
     const { host } = this.#services;
     if (!host.config.log.requests) return;
-    const durationMs = Math.round(performance.now() - started);
+    const durationMs = Math.round(performance.now() - trace.started);
     const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
     const { service, baseUrl } = trace.note;
     const suffix = service === undefined ? "" : ` (${service})`;

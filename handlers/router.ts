@@ -1,4 +1,5 @@
 import { Router } from "itty-router";
+import type { Target } from "../lib/paths.ts";
 import type { Route } from "../lib/route.ts";
 
 /** The routes of one path, by method, and the raw path parameters. */
@@ -29,10 +30,11 @@ export class RouteTable {
   }
 
   /** The routes of a path as sent (dot segments resolved, not decoded), or null. */
-  find(path: string, segments: readonly string[]): Match | null {
+  find(target: Pick<Target, "path" | "segments">): Match | null {
+    const { path } = target;
     const exact = this.#exact.get(path);
     if (exact) return exact;
-    const group = this.#groups.get(groupOf(segments));
+    const group = this.#groups.get(groupOf(target.segments));
     if (!group) return null;
     for (const [, pattern, [methods], template] of group.routes) {
       const found = pattern.exec(path);

@@ -1,4 +1,4 @@
-import type { Target } from "./paths.ts";
+import { Target } from "./paths.ts";
 
 /** How callers see this server: what links and locations are made of. */
 export interface Outside {
@@ -32,8 +32,7 @@ export function checkBasePath(basePath: string | undefined): string {
 export function belowBase(target: Target, basePath: string): Target | null {
   if (basePath === "") return target;
   if (target.path !== basePath && !target.path.startsWith(`${basePath}/`)) return null;
-  const path = target.path.slice(basePath.length) || "/";
-  return { path, segments: path.slice(1).split("/"), search: target.search };
+  return new Target(target.path.slice(basePath.length) || "/", target.search);
 }
 
 function first(headers: Headers, name: string, valid: RegExp): string | null {

@@ -1,10 +1,20 @@
 import { ApiError } from "./errors.ts";
 
 /** The parts of a request target: the path as sent (dot segments resolved), its segments as sent, and the query with its `?`. */
-export interface Target {
-  path: string;
-  segments: readonly string[];
-  search: string;
+export class Target {
+  readonly path: string;
+  readonly search: string;
+  #segments: readonly string[] | null = null;
+
+  constructor(path: string, search: string) {
+    this.path = path;
+    this.search = search;
+  }
+
+  /** The path cut at its slashes; made when it is asked for, as most requests are found by their whole path. */
+  get segments(): readonly string[] {
+    return (this.#segments ??= this.path.slice(1).split("/"));
+  }
 }
 
 const dotSegment = /(^|\/)(\.|%2e){1,2}(\/|$)/i;
@@ -22,7 +32,7 @@ export function targetOf(url: string): Target {
   if (path.includes(".") || path.includes("%2")) {
     if (dotSegment.test(path)) path = new URL(`http://localhost${path}`).pathname;
   }
-  return { path, segments: path.slice(1).split("/"), search: url.slice(query, end) };
+  return new Target(path, url.slice(query, end));
 }
 
 /** Percent-decodes one path segment; a malformed escape is the client's mistake (I15). */

@@ -214,6 +214,10 @@ describe("I98: workspace events over restarts and beside a watch", () => {
   });
 });
 
+async function count(server: TestServer, path: string): Promise<number> {
+  return (await server.request<{ items: unknown[] }>("GET", path)).json.items.length;
+}
+
 describe("I22, I34: two real servers", () => {
   it("on one workspace and data directory see each other's writes, and share one audit log", async () => {
     const home = await freshDirectory("two");
@@ -229,8 +233,6 @@ describe("I22, I34: two real servers", () => {
       ]),
     );
     expect(answers.map((answer) => answer.status)).toEqual(answers.map(() => 200));
-    const count = async (server: TestServer, path: string, options = {}): Promise<number> =>
-      (await server.request<{ items: unknown[] }>("GET", path, options)).json.items.length;
     for (const server of servers) {
       await expect.poll(() => count(server, "~/plugins")).toBe(20);
       await expect.poll(() => count(server, "~/commands")).toBe(20);
