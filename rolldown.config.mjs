@@ -7,5 +7,11 @@ export default defineConfig({
   external: ["@parcel/watcher"],
   // jsonc-parser's default build is UMD, which cannot be bundled.
   resolve: { mainFields: ["module", "main"] },
-  output: { dir: "dist/bin", cleanDir: true, format: "esm", entryFileNames: "[name].js", chunkFileNames: "[name].js" },
+  output: {
+    dir: "dist/bin",
+    cleanDir: true,
+    format: "esm",
+    entryFileNames: "[name].js",
+    chunkFileNames: "[name].js",
+  },
 });

@@ -1,7 +1,7 @@
-import type { Caller } from "../lib/auth.ts";
+import { anonymous, type Caller } from "../lib/auth.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
-import { outsideOf, type Mounting, type Outside } from "../lib/outside.ts";
+import { outsideOf, type Mounting } from "../lib/outside.ts";
 import { decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Context, HttpReply, LogNote, Reply, Route } from "../lib/route.ts";
@@ -12,6 +12,7 @@ import type { Workspace } from "../lib/workspaces.ts";
 import { readJsonBody, validate } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
 import { prefersAsync, runDeferred } from "./deferred.ts";
+import { RequestContext } from "./request-context.ts";
 import { respond } from "./respond.ts";
 import { RouteTable, type Match } from "./router.ts";
 
@@ -139,7 +140,10 @@ export class Dispatcher {
     const route = pickMethod(located.match, request.method);
     if (route.access !== "public") trace.auth = route.access;
     const headers = trace.upgrade ? withProtocolToken(request.headers) : request.headers;
-    const caller = await this.#services.authenticator.authenticate(headers, route.access);
+    const caller =
+      route.access === "public"
+        ? anonymous
+        : await this.#services.authenticator.authenticate(headers, route.access);
     if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError(
         "read_only",
@@ -157,37 +161,26 @@ export class Dispatcher {
       const place = { services: this.#services, params, caller, mount: workspaces.mount };
       workspaces = { ...workspaces, workspace: route.locate(place) };
     }
-    const mounting = this.#mounting;
-    const context: Context = {
+    const known = {
       request,
       target: located.target,
-      get outside(): Outside {
-        return outsideOf(request, mounting);
-      },
       services: this.#services,
       params,
       query: route.query ? validate(route.query, query, "query", "invalid_query") : undefined,
       body: route.body ? await readJsonBody(request, route.body, route.bodyLimit) : undefined,
       caller,
-      get workspace(): Workspace {
-        if (!workspaces?.workspace) throw new Error(`the route ${route.path} has no workspace`);
-        return workspaces.workspace;
-      },
       mount: workspaces.mount,
-      // Only few handlers wait, and some runtimes make a signal when it is asked for.
-      get signal(): AbortSignal {
-        return request.signal;
-      },
-      onApprovalAsked: null,
       upgrade: trace.upgrade,
       note: trace.note,
     };
+    const context = new RequestContext(known, workspaces.workspace, this.#mounting);
     // The route's own schemas made query and body: here the types of the table and of the handler meet.
     const run = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
     if (route.writes && prefersAsync(request)) {
       return runDeferred(context, run, (error) => this.#errorReply(error, {}));
     }
-    const reply = await run(context);
+    const running = run(context);
+    const reply = running instanceof Promise ? await running : running;
     const isRead = !route.writes && ("json" in reply || "jsonText" in reply);
     // What was held back is for those alone who may still ask.
     if (isRead && performance.now() - trace.started > heldMs) {

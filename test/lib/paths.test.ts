@@ -4,28 +4,52 @@ import { decodeSegment, isInside, normalizeRelativePath, targetOf } from "../../
 import { compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 
 const piece = fc.oneof(
-  fc.constantFrom("..", ".", "", "a", "b.md", "workspace", " ", "\\", "\0", "%2e", "%2E%2e", "%2f", "%5c", "C:", "CON", "é", "😀"),
+  fc.constantFrom(
+    "..",
+    ".",
+    "",
+    "a",
+    "b.md",
+    "workspace",
+    " ",
+    "\\",
+    "\0",
+    "%2e",
+    "%2E%2e",
+    "%2f",
+    "%5c",
+    "C:",
+    "CON",
+    "é",
+    "😀",
+  ),
   fc.string({ maxLength: 5 }),
 );
 
 describe("paths", () => {
   it("whatever a client sends is refused, or is a path that stays below its root", () => {
     fc.assert(
-      fc.property(fc.array(piece, { maxLength: 6 }), fc.constantFrom("/", "\\", "//"), (pieces, separator) => {
-        let path: string;
-        try {
-          path = normalizeRelativePath(pieces.join(separator));
-        } catch (error) {
-          expect(error).toMatchObject({ code: "invalid_path", status: 400 });
-          return;
-        }
-        expect(path.startsWith("/")).toBe(false);
-        const parts = path.split("/");
-        expect(parts.some((part) => part === "" || part === "." || part === ".." || part.includes("\0"))).toBe(false);
-        // The path of a URL written from it is still inside once resolved.
-        const resolved = new URL(`file:///root/${parts.map(encodeURIComponent).join("/")}`).pathname;
-        expect(isInside("/root", resolved)).toBe(true);
-      }),
+      fc.property(
+        fc.array(piece, { maxLength: 6 }),
+        fc.constantFrom("/", "\\", "//"),
+        (pieces, separator) => {
+          let path: string;
+          try {
+            path = normalizeRelativePath(pieces.join(separator));
+          } catch (error) {
+            expect(error).toMatchObject({ code: "invalid_path", status: 400 });
+            return;
+          }
+          expect(path.startsWith("/")).toBe(false);
+          const parts = path.split("/");
+          expect(
+            parts.some((part) => part === "" || part === "." || part === ".." || part.includes("\0")),
+          ).toBe(false);
+          // The path of a URL written from it is still inside once resolved.
+          const resolved = new URL(`file:///root/${parts.map(encodeURIComponent).join("/")}`).pathname;
+          expect(isInside("/root", resolved)).toBe(true);
+        },
+      ),
       { numRuns: 3000 },
     );
   });
@@ -39,13 +63,19 @@ describe("paths", () => {
   });
 
   it("takes a request's path as the URL standard would, without parsing what is plain", () => {
-    const segment = fc.stringMatching(/^[a-zA-Z0-9_.~%-]{0,8}$/).filter((text) => !/%(?![0-9a-f]{2})/i.test(text));
+    const segment = fc
+      .stringMatching(/^[a-zA-Z0-9_.~%-]{0,8}$/)
+      .filter((text) => !/%(?![0-9a-f]{2})/i.test(text));
     fc.assert(
-      fc.property(fc.array(segment, { maxLength: 5 }), fc.constantFrom("", "?a=/../b", "?", "#x", "?q#h"), (parts, tail) => {
-        const url = `http://host:1/${parts.join("/")}${tail}`;
-        expect(targetOf(url).path).toBe(new URL(url).pathname);
-        expect(new URLSearchParams(targetOf(url).search).get("a")).toBe(new URL(url).searchParams.get("a"));
-      }),
+      fc.property(
+        fc.array(segment, { maxLength: 5 }),
+        fc.constantFrom("", "?a=/../b", "?", "#x", "?q#h"),
+        (parts, tail) => {
+          const url = `http://host:1/${parts.join("/")}${tail}`;
+          expect(targetOf(url).path).toBe(new URL(url).pathname);
+          expect(new URLSearchParams(targetOf(url).search).get("a")).toBe(new URL(url).searchParams.get("a"));
+        },
+      ),
       { numRuns: 2000 },
     );
   });
@@ -70,7 +100,18 @@ describe("paths", () => {
   });
 
   it("storage paths are checked once more by every storage", () => {
-    for (const bad of ["/a", "a/", "a//b", "..", "a/..", ".", "a\0", ".owtmp-0123456789abcdef0123", "x".repeat(256), "é".repeat(128)]) {
+    for (const bad of [
+      "/a",
+      "a/",
+      "a//b",
+      "..",
+      "a/..",
+      ".",
+      "a\0",
+      ".owtmp-0123456789abcdef0123",
+      "x".repeat(256),
+      "é".repeat(128),
+    ]) {
       expect(() => storagePathParts(bad)).toThrow(expect.objectContaining({ code: "invalid_path" }));
     }
     expect(storagePathParts("a/ b\\c/é")).toEqual(["a", " b\\c", "é"]);
@@ -78,10 +119,15 @@ describe("paths", () => {
 
   it("I40: one order for names, that of their UTF-8 bytes", () => {
     const encoder = new TextEncoder();
-    const name = fc.string({ unit: fc.constantFrom("a", "B", "é", "\uffee", "\ue000", "😀", "\u{10ffff}", "/", "-"), maxLength: 6 });
+    const name = fc.string({
+      unit: fc.constantFrom("a", "B", "é", "\uffee", "\ue000", "😀", "\u{10ffff}", "/", "-"),
+      maxLength: 6,
+    });
     fc.assert(
       fc.property(name, name, (a, b) => {
-        expect(Math.sign(compareCodePoints(a, b))).toBe(Math.sign(Buffer.compare(encoder.encode(a), encoder.encode(b))));
+        expect(Math.sign(compareCodePoints(a, b))).toBe(
+          Math.sign(Buffer.compare(encoder.encode(a), encoder.encode(b))),
+        );
       }),
       { numRuns: 3000 },
     );
