@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { ChangeItem } from "../lib/change-items.ts";
-import { fingerprint } from "../lib/changes.ts";
+import { fingerprint } from "../lib/change-plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/file-batches.ts";
 import { absolutePath } from "../lib/paths.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Plan } from "../lib/changes.ts";
+import type { Plan } from "../lib/change-plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { download, preconditionFailed } from "../lib/download.ts";
 import { ApiError } from "../lib/errors.ts";

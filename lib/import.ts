@@ -1,5 +1,5 @@
 import { fromBase64 } from "./base64.ts";
-import type { View } from "./changes.ts";
+import type { View } from "./change-plan.ts";
 import {
   commandFile,
   composeCommand,

@@ -1,4 +1,4 @@
-import type { View } from "./changes.ts";
+import type { View } from "./change-plan.ts";
 import { ApiError } from "./errors.ts";
 
 /** Looks at the file that a write will replace, so that the commit insists on that one; refuses what is no file. */

@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { workspaceId } from "../../lib/hash.ts";
 import { buildOnce } from "../support/build.ts";
@@ -51,9 +50,6 @@ export const programs: Readonly<Record<"node20" | "node22" | "node24" | "bun" | 
   bun: join(modules, "@oven/bun-linux-x64/bin/bun"),
   deno: join(modules, "@deno/linux-x64-glibc/deno"),
 };
-
-/** Whether the packages of a runtime, which exist for Linux on x64, are installed. */
-export const isInstalled = (program: keyof typeof programs): boolean => existsSync(programs[program]);
 
 /** A runtime that runs the built command in a process of its own. */
 export function processRuntime(

@@ -2,7 +2,7 @@ import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
-import { isInstalled, programs } from "../contract/subject.ts";
+import { programs } from "../contract/subject.ts";
 import { startWorker } from "../support/worker.ts";
 import { expectEmbedded } from "./embedded.ts";
 import { exampleFolder, examples, runExample } from "./folder.ts";
@@ -24,7 +24,7 @@ const list: Program[] = [
 ];
 
 describe.each(list)("examples/$example", ({ example, packages = [], program, flags = [] }) => {
-  it.runIf(isInstalled(program))("runs in an empty folder", async () => {
+  it("runs in an empty folder", async () => {
     const dir = await exampleFolder(example, packages);
     const { url, stop } = await runExample([programs[program], ...flags, example], dir);
     try {

@@ -1,14 +1,14 @@
 import { execFileSync } from "node:child_process";
 import { join } from "node:path";
 import { beforeAll, describe } from "vitest";
-import { isInstalled, processRuntime } from "../contract/subject.ts";
+import { processRuntime } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 import { buildOnce } from "../support/build.ts";
 
 const repo = join(import.meta.dirname, "../..");
 const gaps = { bareRefusals: "Bun.serve refuses what is no HTTP request itself, without a body." };
 
-describe.runIf(isInstalled("bun"))("the single-file binary", () => {
+describe("the single-file binary", () => {
   beforeAll(async () => {
     await buildOnce();
     execFileSync(process.execPath, [join(repo, "scripts/build-bin.mjs")], { stdio: "pipe" });

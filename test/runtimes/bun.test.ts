@@ -1,9 +1,9 @@
 import { describe } from "vitest";
-import { isInstalled, processRuntime, programs } from "../contract/subject.ts";
+import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
 const gaps = { bareRefusals: "Bun.serve refuses what is no HTTP request itself, without a body." };
 
-describe.runIf(isInstalled("bun"))("Bun", () => {
+describe("Bun", () => {
   behaviour(processRuntime("Bun", gaps, (dist) => [programs.bun, `${dist}/adapters/cli.js`]));
 });

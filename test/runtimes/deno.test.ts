@@ -1,10 +1,10 @@
 import { describe } from "vitest";
-import { isInstalled, processRuntime, programs } from "../contract/subject.ts";
+import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
 const gaps = { bareRefusals: "Deno.serve refuses what is no HTTP request itself, without a body." };
 
-describe.runIf(isInstalled("deno"))("Deno", () => {
+describe("Deno", () => {
   // The flag makes a request's signal tell of clients that leave, and of nothing else.
   const command = [programs.deno, "run", "-A", "--unstable-no-legacy-abort"];
   behaviour(processRuntime("Deno", gaps, (dist) => [...command, `${dist}/adapters/cli.js`]));

@@ -1,7 +1,7 @@
 import { describe } from "vitest";
-import { isInstalled, processRuntime, programs } from "../contract/subject.ts";
+import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
-describe.runIf(isInstalled("node22"))("Node 22", () => {
+describe("Node 22", () => {
   behaviour(processRuntime("Node 22", {}, (dist) => [programs.node22, `${dist}/adapters/cli.js`]));
 });

@@ -1,7 +1,7 @@
 import { describe } from "vitest";
-import { isInstalled, processRuntime, programs } from "../contract/subject.ts";
+import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
-describe.runIf(isInstalled("node24"))("Node 24", () => {
+describe("Node 24", () => {
   behaviour(processRuntime("Node 24", {}, (dist) => [programs.node24, `${dist}/adapters/cli.js`]));
 });
