@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import {
   askEngine,
+  engineAddress,
   engineBase,
   engineRefused,
   engineTimeout,
@@ -29,7 +30,7 @@ async function reload(context: Context): Promise<Reply> {
   const record = {
     actor: caller.actor,
     action: "engine.reload",
-    target: config.baseUrl?.trim() ?? base.href,
+    target: engineAddress(config) ?? base.href,
     summary: "Reload the engine",
   };
   try {

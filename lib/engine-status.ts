@@ -1,6 +1,7 @@
 import {
   askEngine,
   causeOf,
+  engineAddress,
   engineAuthorization,
   engineBase,
   parsedOrText,
@@ -49,7 +50,7 @@ export async function lookAtEngine(
   const status: EngineStatus = {
     ok: false,
     reachable: false,
-    baseUrl: config.baseUrl?.trim() || null,
+    baseUrl: engineAddress(config),
     directory: config.directory?.trim() || null,
     version: null,
     latencyMs: null,

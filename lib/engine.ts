@@ -1,6 +1,7 @@
 import { ApiError } from "./errors.ts";
 import type { WorkspaceConfig } from "./host.ts";
 import { directoryHeader } from "./proxy-directory.ts";
+import { cleanText } from "./secrets.ts";
 
 /** What a request to an engine needs of the workspace that it is for. */
 export type EngineConfig = WorkspaceConfig["opencode"];
@@ -25,6 +26,18 @@ export function engineBase(config: EngineConfig): URL {
     "opencode_url_invalid",
     "The engine URL configured for this workspace is not an http or https address.",
   );
+}
+
+/** The configured address of the engine as anybody may be told it and logs may keep it: without user and password. Null when there is none. */
+export function engineAddress(config: EngineConfig): string | null {
+  const given = config.baseUrl?.trim() ?? "";
+  if (given === "") return null;
+  if (!URL.canParse(given)) return cleanText(given);
+  const url = new URL(given);
+  if (url.username === "" && url.password === "") return given;
+  url.username = "";
+  url.password = "";
+  return url.href;
 }
 
 /** The address of a path (with its `/`, encoded, perhaps with a query) of the engine. A path prefix of the base URL is kept (I61). */

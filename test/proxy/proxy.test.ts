@@ -424,6 +424,31 @@ describe("reload and status", () => {
     expect(await events()).toMatchObject({ reloadRequired: false });
   });
 
+  test("user and password in the engine's address are told nobody and recorded nowhere (I04)", async () => {
+    const baseUrl = upstream.url.replace("//", "//us%3Aer:pa%40ss@");
+    const { client, host, id } = await start({ baseUrl, overrides: { fetch: createRawFetch() } });
+    const away = await start({
+      baseUrl: "http://user:pa%40ss@127.0.0.1:9",
+      overrides: { fetch: createRawFetch() },
+    });
+    const reloaded = await client.post(`/workspace/${id}/engine/reload`, {});
+    expect(reloaded.status).toBe(200);
+    const audit = await client.get(`/workspace/${id}/audit`);
+    expect(audit.json.items[0]).toMatchObject({ action: "engine.reload", target: `${upstream.url}/` });
+    const status = await client.get(`/workspace/${id}/engine`);
+    expect(status.json.baseUrl).toBe(`${upstream.url}/`);
+    const proxied = await client.get("/opencode/x");
+    expect(proxied.status).toBe(200);
+    const failed = await away.client.post(`/workspace/${away.id}/engine/reload`, {});
+    expect(failed.status).toBe(502);
+    const unreachable = await away.client.get("/opencode/x");
+    expect(unreachable.status).toBe(502);
+    const records = await away.client.get(`/workspace/${away.id}/audit`);
+    expect(records.json.items[0]).toMatchObject({ action: "engine.reload", target: "http://127.0.0.1:9/" });
+    const told = [reloaded, audit, status, proxied, failed, unreachable, records].map(({ json }) => json);
+    expect(JSON.stringify([told, host.logged, away.host.logged])).not.toMatch(/pa(?:%40|@)ss/);
+  });
+
   test.each([
     ["", "unconfigured"],
     ["ftp://x", "invalid_url"],

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout } from "node:timers/promises";
 
 /** A tool call that the stub makes when it is asked for the first time in a conversation. */
 export interface ScriptedCall {
@@ -26,30 +27,30 @@ async function bodyOf(req: IncomingMessage): Promise<ChatRequest> {
   return JSON.parse(Buffer.concat(chunks).toString("utf8")) as ChatRequest;
 }
 
-/** Where tools are offered and none has answered yet it makes the call, in every other case it says `text`. */
-export async function startModelStub(call: ScriptedCall, text: string): Promise<ModelStub> {
+function callDelta({ name, arguments: given }: ScriptedCall): object {
+  const call = { index: 0, id: "call_1", type: "function" };
+  return { tool_calls: [{ ...call, function: { name, arguments: JSON.stringify(given) } }] };
+}
+
+/** Milliseconds between two words: words that come at once may be passed on as one. */
+const betweenWordsMs = 100;
+
+/** Where tools are offered and none has answered yet it makes the call, if any; in every other case it says `text`, word by word. */
+export async function startModelStub(call: ScriptedCall | null, text: string): Promise<ModelStub> {
   let requests = 0;
+  const words = text.split(/(?<= )/).map((content) => ({ content }));
   const server = createServer((req, res) => {
-    void bodyOf(req).then(({ messages, tools }) => {
+    void bodyOf(req).then(async ({ messages, tools }) => {
       requests += 1;
-      const calls = (tools?.length ?? 0) > 0 && !messages.some(({ role }) => role === "tool");
-      const delta = calls
-        ? {
-            tool_calls: [
-              {
-                index: 0,
-                id: "call_1",
-                type: "function",
-                function: { name: call.name, arguments: JSON.stringify(call.arguments) },
-              },
-            ],
-          }
-        : { content: text };
+      const calls = call && (tools?.length ?? 0) > 0 && !messages.some(({ role }) => role === "tool");
       res.writeHead(200, { "content-type": "text/event-stream" });
       const base = { id: "chat_1", object: "chat.completion.chunk", created: 1, model: "stub" };
       const send = (part: object): void =>
         void res.write(`data: ${JSON.stringify({ ...base, ...part })}\n\n`);
-      send({ choices: [{ index: 0, delta: { role: "assistant", ...delta }, finish_reason: null }] });
+      for (const delta of calls ? [callDelta(call)] : words) {
+        send({ choices: [{ index: 0, delta: { role: "assistant", ...delta }, finish_reason: null }] });
+        await setTimeout(betweenWordsMs);
+      }
       send({
         choices: [{ index: 0, delta: {}, finish_reason: calls ? "tool_calls" : "stop" }],
         usage: { prompt_tokens: 1, completion_tokens: 1, total_tokens: 2 },
