@@ -4,6 +4,7 @@ import { checkPaths } from "./change-paths.ts";
 import { storageError } from "./disk-fs.ts";
 import { Planner } from "./disk-plan.ts";
 import type { Plan } from "./disk-plan.ts";
+import { locked } from "./disk-lock.ts";
 import { entryOf } from "./disk-revision.ts";
 import { runCommit } from "./disk-run.ts";
 import { dropBody, stageBody, stageStream, writeAll, writeTarget } from "./disk-stage.ts";
@@ -49,9 +50,8 @@ export class Committer {
       // Refused before any byte is written, where that is certain already.
       await this.#plan(changes, null);
       const bodies = await this.#bodies(changes, own);
-      return await this.#alone(async () => {
+      return await this.#alone(changes, async () => {
         const plan = await this.#plan(changes, bodies);
-        await this.#context.tree.ensureRoot(this.#context.dirMode);
         ran = true;
         // Once begun, success and failure alike consume what was staged.
         for (const body of bodies) if (body) this.#staged.delete(body.id);
@@ -63,9 +63,12 @@ export class Committer {
     }
   }
 
-  /** Runs work when all work before it has ended. */
-  #alone<T>(work: () => Promise<T>): Promise<T> {
-    const mine = this.#tail.then(work);
+  /** Runs work when all work before it has ended, and while no other process commits. */
+  #alone<T>(changes: readonly Change[], work: () => Promise<T>): Promise<T> {
+    const mine = this.#tail.then(async () => {
+      await this.#context.tree.ensureRoot(this.#context.dirMode);
+      return locked(this.#context, (code) => isOptional(code, changes), work);
+    });
     this.#tail = mine.catch(() => undefined);
     return mine;
   }
@@ -139,6 +142,12 @@ export class Committer {
       throw new StorageError("conflict", `${quote(path)} was removed by another program.`, { path });
     return entryOf(path, stats);
   }
+}
+
+/** Whether a commit may do without the lock: where only directories below the root may be written, or to make room. */
+function isOptional(code: string, changes: readonly Change[]): boolean {
+  if (code === "EACCES" || code === "EPERM") return true;
+  return ["ENOSPC", "EDQUOT", "no_space"].includes(code) && changes.every(({ op }) => op === "remove");
 }
 
 function pathOf(change: Change | undefined): string {

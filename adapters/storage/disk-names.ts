@@ -3,9 +3,13 @@ import { hostname } from "node:os";
 
 /**
  * What a temporary is for, written into its name so that nothing that a client uploads can pass for a journal.
- * `body`: bytes on their way in; `journal`: steps of a commit; `backup`: a replaced file; `trash`: a removed one.
+ * `body`: bytes on their way in; `journal`: steps of a commit; `backup`: a replaced file; `trash`: a removed one;
+ * `lock`: a claim to the lock.
  */
-export const temporaryKinds = { body: 0, journal: 1, backup: 2, trash: 3 } as const;
+export const temporaryKinds = { body: 0, journal: 1, backup: 2, trash: 3, lock: 4 } as const;
+
+/** The one name of the lock that a root's processes share. Who owns it is told by its content. */
+export const lockName: string = `.owtmp-${"0".repeat(14)}${temporaryKinds.lock}00000`;
 
 /** One of the temporary kinds. */
 export type TemporaryKind = keyof typeof temporaryKinds;
@@ -14,6 +18,8 @@ export type TemporaryKind = keyof typeof temporaryKinds;
 const foreignAgeMs = 10 * 60_000;
 /** A journal is in use for an instant only, and what it describes must not stay half done. */
 const foreignJournalAgeMs = 30_000;
+/** So is a lock, for which others wait: less than their patience. */
+const foreignLockAgeMs = 8_000;
 
 function hash16(text: string): number {
   let hash = 0x811c9dc5;
@@ -77,9 +83,14 @@ export class TemporaryNames {
 
   /** Whether nobody can still be using a temporary that last changed then. */
   isAbandoned(name: string, ctimeMs: number): boolean {
+    if (name === lockName) return false;
+    const age = Date.now() - ctimeMs;
+    // Where the system does not tell start times, the process may be a later one with the same id.
+    if (this.is("lock", name) && name.slice(17, 21) === "0000" && age > foreignAgeMs) return true;
     if (name.startsWith(this.#owner)) return false;
     if (name.slice(13, 17) !== this.#host) {
-      return Date.now() - ctimeMs > (this.is("journal", name) ? foreignJournalAgeMs : foreignAgeMs);
+      if (this.is("lock", name)) return age > foreignLockAgeMs;
+      return age > (this.is("journal", name) ? foreignJournalAgeMs : foreignAgeMs);
     }
     const pid = Number.parseInt(name.slice(7, 13), 16);
     // Process id 0 would ask about our own group.

@@ -1,5 +1,7 @@
 import { StorageError, temporaryName } from "../../lib/storage.ts";
 import { readJournal } from "./disk-journal.ts";
+import { locked } from "./disk-lock.ts";
+import { lockName } from "./disk-names.ts";
 import { finishJournal } from "./disk-run.ts";
 import type { DiskContext } from "./disk-stage.ts";
 import type { Step } from "./disk-steps.ts";
@@ -16,30 +18,38 @@ export interface Recovery {
 
 /** Finishes or undoes every commit that a dead process left in the middle. */
 export async function recoverJournals(context: DiskContext): Promise<Recovery> {
-  const kept = new Set<string>();
-  let failed: StorageError | null = null;
   const root = openOrSkip(context.tree, "");
-  if (root === null) return { kept, failed };
+  if (root === null) return { kept: new Set(), failed: null };
   try {
-    for (const name of abandonedJournals(context, root)) {
-      const journal = readJournal(context, root, name);
-      if (journal === null) continue;
-      try {
-        await finishJournal(context, name, journal.steps, journal.undo);
-      } catch (error) {
-        for (const temporary of [name, ...journal.steps.flatMap(temporariesOf)]) kept.add(temporary);
-        failed = new StorageError(
-          "io",
-          "An interrupted commit could be neither finished nor undone.",
-          {},
-          error,
-        );
-      }
-    }
-    return { kept, failed };
+    const work = (): Promise<Recovery> => finishAll(context, root);
+    // A start that finds nothing to do changes nothing. A living process's journals are never touched, so that
+    // recovery can do without the lock.
+    const idle = root.child(lockName) === null && abandonedJournals(context, root).length === 0;
+    return await (idle ? work() : locked(context, () => true, work));
   } finally {
     root.close();
   }
+}
+
+async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
+  const kept = new Set<string>();
+  let failed: StorageError | null = null;
+  for (const name of abandonedJournals(context, root)) {
+    const journal = readJournal(context, root, name);
+    if (journal === null) continue;
+    try {
+      await finishJournal(context, name, journal.steps, journal.undo);
+    } catch (error) {
+      for (const temporary of [name, ...journal.steps.flatMap(temporariesOf)]) kept.add(temporary);
+      failed = new StorageError(
+        "io",
+        "An interrupted commit could be neither finished nor undone.",
+        {},
+        error,
+      );
+    }
+  }
+  return { kept, failed };
 }
 
 function abandonedJournals(context: DiskContext, root: Dir): string[] {

@@ -250,4 +250,22 @@ describe("I22, I34: two real servers", () => {
     for (const server of servers) await server.stop();
     for (const dir of [home, workspace]) await rm(dir, { recursive: true, force: true });
   });
+
+  it("lose no plugin of those added at once through both", async () => {
+    const home = await freshDirectory("both");
+    const workspace = await freshDirectory("both-ws");
+    const servers = await Promise.all([startServer({ home, workspace }), startServer({ home, workspace })]);
+    const several = Array.from({ length: 25 }, (_, i) => i);
+    const answers = await Promise.all(
+      several.flatMap((i) =>
+        servers.map((server, which) =>
+          server.request("POST", "~/plugins", { json: { spec: `p${which}-${i}` } }),
+        ),
+      ),
+    );
+    expect(answers.map((answer) => answer.status)).toEqual(answers.map(() => 200));
+    for (const server of servers) await expect.poll(() => count(server, "~/plugins")).toBe(50);
+    for (const server of servers) await server.stop();
+    for (const dir of [home, workspace]) await rm(dir, { recursive: true, force: true });
+  });
 });
