@@ -127,7 +127,21 @@ export interface Api {
       ui: { toy: boolean };
       tokens: { scoped: true; scopes: string[] };
       proxy: { opencode: boolean; opencodeRouter: boolean };
-      toolProviders: Record<string, unknown>;
+      toolProviders: {
+        files: {
+          injection: boolean;
+          outbox: boolean;
+          inboxPath: string;
+          outboxPath: string;
+          maxBytes: number;
+          raw: true;
+          stat: true;
+          search: true;
+          events: true;
+          sessions: true;
+          catalog: true;
+        };
+      };
     };
   };
   "GET /whoami": {

@@ -24,6 +24,20 @@ const statusSchema = v.object({
 
 const readWrite = v.object({ read: v.literal(true), write: v.boolean() });
 
+const filesProviderSchema = v.object({
+  injection: v.boolean(),
+  outbox: v.boolean(),
+  inboxPath: v.string(),
+  outboxPath: v.string(),
+  maxBytes: v.number(),
+  raw: v.literal(true),
+  stat: v.literal(true),
+  search: v.literal(true),
+  events: v.literal(true),
+  sessions: v.literal(true),
+  catalog: v.literal(true),
+});
+
 const capabilitiesSchema = v.object({
   schemaVersion: v.literal(1),
   serverVersion: v.string(),
@@ -40,7 +54,7 @@ const capabilitiesSchema = v.object({
   ui: v.object({ toy: v.boolean() }),
   tokens: v.object({ scoped: v.literal(true), scopes: v.array(v.string()) }),
   proxy: v.object({ opencode: v.boolean(), opencodeRouter: v.boolean() }),
-  toolProviders: v.looseObject({}),
+  toolProviders: v.looseObject({ files: filesProviderSchema }),
 });
 
 /** About the server itself (wire contract, 10.1). */
@@ -141,7 +155,7 @@ function capabilities(
   };
 }
 
-function filesProvider(config: ServerConfig, write: boolean): Record<string, unknown> {
+function filesProvider(config: ServerConfig, write: boolean): v.InferOutput<typeof filesProviderSchema> {
   return {
     injection: write && config.inbox.enabled,
     outbox: config.outbox.enabled,
@@ -152,5 +166,7 @@ function filesProvider(config: ServerConfig, write: boolean): Record<string, unk
     stat: true,
     search: true,
     events: true,
+    sessions: true,
+    catalog: true,
   };
 }
