@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { existsSync, lstatSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { Ancestor, Host, Log, ServerConfig, StoreFile } from "../lib/host.ts";
@@ -47,10 +47,18 @@ function ancestorsOf(path: string): Ancestor[] {
   return list;
 }
 
+/** Settings are often links into a folder of dotfiles: there the file itself is, and there it is replaced. */
+function linkTarget(path: string): string {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() && existsSync(path)
+    ? realpathSync(path)
+    : path;
+}
+
 /** Files beside each other share one storage, so that one of them never sweeps the other's unfinished write. */
 function storeFiles(): (path: string) => StoreFile {
   const byDir = new Map<string, Storage>();
-  return (path) => {
+  return (given) => {
+    const path = linkTarget(given);
     const dir = dirname(path);
     const storage = byDir.get(dir) ?? createDiskStorage(dir, { ...secretModes, flat: true });
     byDir.set(dir, storage);

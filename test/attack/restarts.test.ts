@@ -1,4 +1,4 @@
-import { mkdir, rm, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
@@ -36,6 +36,45 @@ function fillable(): { storage: Storage; full: { commits: boolean; appends: bool
     full.appends ? refuse() : append(path, lines);
   return { storage, full };
 }
+
+describe("stores that are links, as dotfile managers make them", () => {
+  it("are read and written where they are, and stay links", async () => {
+    const home = await freshDirectory("dotfiles");
+    const dotfiles = join(home, "dotfiles");
+    const config = join(home, ".config/openwork");
+    await mkdir(dotfiles);
+    await mkdir(config, { recursive: true });
+    const second = await freshDirectory("second");
+    const settings = JSON.stringify({ workspaces: [{ path: second }], keep: true });
+    await writeFile(join(dotfiles, "server.json"), settings);
+    await writeFile(join(dotfiles, "tokens.json"), '{"schemaVersion":1,"tokens":[]}');
+    for (const name of ["server.json", "tokens.json"])
+      await symlink(join(dotfiles, name), join(config, name));
+    const server = await startServer({ home, workspace: null });
+    try {
+      const { items } = (await server.request<{ items: { id: string }[] }>("GET", "/workspaces")).json;
+      const issued = await server.request("POST", "/tokens", {
+        host: true,
+        token: null,
+        json: { scope: "viewer" },
+      });
+      expect(issued.status).toBe(201);
+      const path = `/workspaces/${items[0]?.id}`;
+      const deleted = await server.request("DELETE", path, { host: true, token: null });
+      expect(deleted).toMatchObject({ status: 200, json: { persisted: true } });
+      expect(JSON.parse(await readFile(join(dotfiles, "tokens.json"), "utf8")).tokens).toHaveLength(1);
+      expect(JSON.parse(await readFile(join(dotfiles, "server.json"), "utf8"))).toEqual({
+        workspaces: [],
+        keep: true,
+      });
+      for (const name of ["server.json", "tokens.json"]) {
+        expect((await lstat(join(config, name))).isSymbolicLink()).toBe(true);
+      }
+    } finally {
+      await server.stop();
+    }
+  });
+});
 
 describe("a data directory that is full", () => {
   it("I12: a write that was made but not recorded says both; a denial stays a denial", async () => {
