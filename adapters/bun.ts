@@ -7,13 +7,13 @@ import {
   type HttpServer,
   type ListenOptions,
 } from "./http-server.ts";
-import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./local-host.ts";
-import { startLocalServer, type RunningServer, type StartOptions } from "./local-server.ts";
+import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./local/host.ts";
+import { startLocalServer, type RunningServer, type StartOptions } from "./local/server.ts";
 
 export { ListenError } from "./http-server.ts";
-export { configure } from "./local-config.ts";
-export type { LocalHostOptions } from "./local-host.ts";
-export type { RunningServer, StartOptions } from "./local-server.ts";
+export { configure } from "./local/config.ts";
+export type { LocalHostOptions } from "./local/host.ts";
+export type { RunningServer, StartOptions } from "./local/server.ts";
 
 /** The part of Bun's own server that is used. */
 interface BunServer {

@@ -5,7 +5,7 @@ import { homedir } from "node:os";
 import type { ServerConfig } from "../lib/host.ts";
 import { version } from "../lib/version.ts";
 import type { EngineProcess } from "./engine-process.ts";
-import type { RunningServer } from "./local-server.ts";
+import type { RunningServer } from "./local/server.ts";
 
 /** What a command line, an environment and a settings file come to. */
 interface Settings {
@@ -26,7 +26,7 @@ function complain(text: string): void {
 /** Reads flags, environment and settings file; null when the command line only asked for a text. */
 async function readSettings(argv: readonly string[]): Promise<Settings | null> {
   const lib = await import("../lib/config.ts");
-  const machine = await import("./node-machine.ts");
+  const machine = await import("./node/machine.ts");
   const flags = lib.parseFlags(argv);
   const asks = (name: string): boolean => flags.values[name] !== undefined;
   if (asks("version")) process.stdout.write(`${version}\n`);

@@ -1,15 +1,15 @@
 import type { Host, ServerConfig } from "../lib/host.ts";
-import { createLocalHost, type LocalHostOptions } from "./local-host.ts";
-import { startLocalServer, type RunningServer, type StartOptions } from "./local-server.ts";
-import { fetchWithIdleLimit } from "./node-fetch.ts";
-import { NodeResponse, startHttpServer } from "./node-http.ts";
-import { createRawFetch } from "./node-raw-fetch.ts";
+import { createLocalHost, type LocalHostOptions } from "./local/host.ts";
+import { startLocalServer, type RunningServer, type StartOptions } from "./local/server.ts";
+import { fetchWithIdleLimit } from "./node/fetch.ts";
+import { NodeResponse, startHttpServer } from "./node/http.ts";
+import { createRawFetch } from "./node/raw-fetch.ts";
 
 export { ListenError } from "./http-server.ts";
-export { configure } from "./local-config.ts";
-export type { LocalHostOptions } from "./local-host.ts";
-export type { RunningServer, StartOptions } from "./local-server.ts";
-export { toNodeListener, type NodeListener } from "./node-listener.ts";
+export { configure } from "./local/config.ts";
+export type { LocalHostOptions } from "./local/host.ts";
+export type { RunningServer, StartOptions } from "./local/server.ts";
+export { toNodeListener, type NodeListener } from "./node/listener.ts";
 
 /**
  * The host of a Node process: storages on the disk, each confined to its directory, and the process's network.

@@ -1,8 +1,8 @@
 import { parseFlags, resolveConfig } from "../lib/config.ts";
 import type { Host, Log, ServerConfig } from "../lib/host.ts";
-import type { SettingsFile } from "../lib/settings-file.ts";
+import type { SettingsFile } from "../lib/settings/file.ts";
 import type { Storage } from "../lib/storage.ts";
-import { pathsFor } from "../lib/settings-paths.ts";
+import { pathsFor } from "../lib/settings/paths.ts";
 import { version } from "../lib/version.ts";
 
 /** Where settings come from on a runtime without a command line and without a home directory. */

@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { accessSync, constants, statSync } from "node:fs";
 import { delimiter, isAbsolute, join, sep } from "node:path";
 import { createInterface } from "node:readline";
-import { largestSearched, type ContentQuery } from "../lib/search-content.ts";
+import { largestSearched, type ContentQuery } from "../lib/search/content.ts";
 
 /** What ends ripgrep's options, and everything that must not depend on the user's configuration. */
 const fixedArgs = [

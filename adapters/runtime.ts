@@ -1,4 +1,4 @@
-import type { RunningServer, StartOptions } from "./local-server.ts";
+import type { RunningServer, StartOptions } from "./local/server.ts";
 
 /** Starts with the native server of the runtime that this process is; loads nothing of the others. */
 export async function startServer(options: StartOptions): Promise<RunningServer> {

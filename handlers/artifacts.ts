@@ -1,7 +1,7 @@
 import * as v from "valibot";
-import { download } from "../lib/download.ts";
+import { download } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
-import { findInExchange, listExchange, notInExchange, outbox } from "../lib/exchange.ts";
+import { findInExchange, listExchange, notInExchange, outbox } from "../lib/files/exchange.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { route, type Route } from "../lib/route.ts";
 

@@ -7,10 +7,10 @@ import {
   filesOfCommand,
   userCommands,
   workspaceCommands,
-} from "../lib/commands.ts";
+} from "../lib/opencode/commands.ts";
 import { ApiError } from "../lib/errors.ts";
-import { markdownBytes } from "../lib/markdown-file.ts";
-import { lookBeforeWrite } from "../lib/overwrite.ts";
+import { markdownBytes } from "../lib/opencode/markdown-file.ts";
+import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
 import { route, type Context, type Route } from "../lib/route.ts";

@@ -8,7 +8,7 @@ import {
   readOpencode,
   readOpenwork,
   writeOpencode,
-} from "../lib/opencode-config.ts";
+} from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";

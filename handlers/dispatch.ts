@@ -7,7 +7,7 @@ import type { Tunnel } from "../lib/proxy.ts";
 import type { Context, HttpReply, LogNote, Reply, Route } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";
-import { insistOnAllowedOrigin, withProtocolToken } from "../lib/websocket.ts";
+import { insistOnAllowedOrigin, withProtocolToken } from "../lib/http/websocket.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { readJsonBody, validate } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";

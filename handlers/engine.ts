@@ -8,9 +8,9 @@ import {
   parsedOrText,
   type EngineConfig,
 } from "../lib/engine.ts";
-import { lookAtEngine } from "../lib/engine-status.ts";
+import { lookAtEngine } from "../lib/engine/status.ts";
 import { ApiError } from "../lib/errors.ts";
-import { directoryHeader } from "../lib/proxy-directory.ts";
+import { directoryHeader } from "../lib/proxy/directory.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
 
 /** How long a reloaded engine may take until it answers for the workspace again, milliseconds. */

@@ -1,6 +1,6 @@
 import type { FeedPage, Numbered } from "../lib/feed.ts";
 import type { Context, Reply } from "../lib/route.ts";
-import { eventStream, lastEventId, type ServerSentEvent } from "../lib/sse.ts";
+import { eventStream, lastEventId, type ServerSentEvent } from "../lib/http/sse.ts";
 
 /** A numbered feed that a stream follows. */
 export interface Followed<T extends Numbered> {

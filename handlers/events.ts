@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { route, type Route } from "../lib/route.ts";
-import { wantsEventStream } from "../lib/sse.ts";
+import { wantsEventStream } from "../lib/http/sse.ts";
 import type { WorkspaceEvent } from "../lib/workspace-events.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { cursorOf, follow, type Followed } from "./event-streams.ts";

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { fromAnyBase64 } from "../lib/base64.ts";
-import type { ChangeItem } from "../lib/change-items.ts";
+import type { ChangeItem } from "../lib/changes/items.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { ApiError } from "../lib/errors.ts";
 import {
@@ -12,7 +12,7 @@ import {
   largestFile,
   mostItems,
   type FailedItem,
-} from "../lib/file-batches.ts";
+} from "../lib/files/batches.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { isClosedTo } from "../lib/protected-paths.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";

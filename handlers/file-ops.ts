@@ -1,8 +1,8 @@
 import * as v from "valibot";
-import type { ChangeItem } from "../lib/change-items.ts";
-import { fingerprint } from "../lib/change-plan.ts";
+import type { ChangeItem } from "../lib/changes/items.ts";
+import { fingerprint } from "../lib/changes/plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
-import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/file-batches.ts";
+import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/files/batches.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Change } from "../lib/storage.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { notFound, viewOf, type FileSession } from "../lib/file-sessions.ts";
+import { notFound, viewOf, type FileSession } from "../lib/files/sessions.ts";
 import { route, type Context, type Place, type Route } from "../lib/route.ts";
 import { ApiError } from "../lib/errors.ts";
 import { scopeReaches } from "../lib/scopes.ts";

@@ -7,16 +7,16 @@ import {
   notInExchange,
   resolveInExchange,
   type ExchangeItem,
-} from "../lib/exchange.ts";
-import { download } from "../lib/download.ts";
-import { readForm } from "../lib/multipart.ts";
-import { lookBeforeWrite } from "../lib/overwrite.ts";
+} from "../lib/files/exchange.ts";
+import { download } from "../lib/files/download.ts";
+import { readForm } from "../lib/http/multipart.ts";
+import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
-import { requestBody } from "../lib/request-body.ts";
+import { requestBody } from "../lib/http/request-body.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Staged, Storage } from "../lib/storage.ts";
-import { stageUpload } from "../lib/upload.ts";
+import { stageUpload } from "../lib/files/upload.ts";
 
 const path = "/workspace/:id/inbox";
 

@@ -1,14 +1,21 @@
 import * as v from "valibot";
 import { engineBase, logOutMcp } from "../lib/engine.ts";
 import { jsonObject, type JsonObject } from "../lib/json.ts";
-import { checkMcpConfig, checkMcpName, listMcp, withMcp, withoutMcp, type McpItem } from "../lib/mcp.ts";
+import {
+  checkMcpConfig,
+  checkMcpName,
+  listMcp,
+  withMcp,
+  withoutMcp,
+  type McpItem,
+} from "../lib/opencode/mcp.ts";
 import {
   chooseOpencode,
   readOpencode,
   writeOpencode,
   type OpencodeFile,
   type Reader,
-} from "../lib/opencode-config.ts";
+} from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemOf, problemsField, type Problem } from "../lib/problems.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";

@@ -16,7 +16,7 @@ export function openapiRoutes(table: () => readonly Route[]): readonly Route[] {
       summary: "This description, in OpenAPI 3.1.",
       handle: async ({ services, outside }) => {
         // Loaded here because few servers are ever asked.
-        const { describeApi } = await import("../lib/openapi.ts");
+        const { describeApi } = await import("../lib/openapi/document.ts");
         const serverUrl = outside.origin + outside.base;
         return { json: describeApi({ routes: table(), version: services.host.version, serverUrl }) };
       },

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
-import { chooseOpencode, readOpencode, writeOpencode, type OpencodeFile } from "../lib/opencode-config.ts";
+import { chooseOpencode, readOpencode, writeOpencode, type OpencodeFile } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import {
   configuredSpecs,
@@ -9,7 +9,7 @@ import {
   withoutPlugin,
   withPlugin,
   type PluginItem,
-} from "../lib/plugins.ts";
+} from "../lib/opencode/plugins.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import { cleanText } from "../lib/secrets.ts";

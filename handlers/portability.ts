@@ -1,16 +1,16 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
-import { exportFiles } from "../lib/export.ts";
+import { exportFiles } from "../lib/portability/export.ts";
 import { matchesGlob } from "../lib/glob.ts";
-import { opencodeTarget } from "../lib/import-config.ts";
-import { planImport, type ImportInput } from "../lib/import.ts";
+import { opencodeTarget } from "../lib/portability/import-config.ts";
+import { planImport, type ImportInput } from "../lib/portability/import.ts";
 import { jsonObject } from "../lib/json.ts";
-import { openworkPath, readOpencode, readOpenwork, type Reader } from "../lib/opencode-config.ts";
+import { openworkPath, readOpencode, readOpenwork, type Reader } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
 import { redact } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
-import { parentPlaces, workspacePlaces } from "../lib/skill-discovery.ts";
+import { parentPlaces, workspacePlaces } from "../lib/opencode/skill-discovery.ts";
 import { maybeText, problemsSchema } from "./markdown-schemas.ts";
 import { climbOf } from "./skills.ts";
 

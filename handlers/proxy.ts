@@ -13,17 +13,17 @@ import {
   recordCall,
   type EngineCall,
   type PermittedCall,
-} from "../lib/engine-access.ts";
+} from "../lib/engine/access.ts";
 import { ApiError } from "../lib/errors.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
-import { readAll } from "../lib/proxy-body.ts";
-import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/proxy-directory.ts";
-import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy-headers.ts";
-import { routerTarget } from "../lib/proxy-router.ts";
+import { readAll } from "../lib/proxy/body.ts";
+import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/proxy/directory.ts";
+import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy/headers.ts";
+import { routerTarget } from "../lib/proxy/router.ts";
 import { answerFor } from "../lib/redaction.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
-import { offeredProtocols } from "../lib/websocket.ts";
+import { offeredProtocols } from "../lib/http/websocket.ts";
 
 /** Answers with secrets that are cleaned for viewers may be this large, bytes. */
 const mostCleaned = 16 * 1024 * 1024;

@@ -1,17 +1,17 @@
 import * as v from "valibot";
-import type { Plan } from "../lib/change-plan.ts";
+import type { Plan } from "../lib/changes/plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
-import { download, preconditionFailed } from "../lib/download.ts";
+import { download, preconditionFailed } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
-import { checkWriteConditions, etagOf } from "../lib/http-conditions.ts";
-import { mediaTypeOf } from "../lib/media-type.ts";
-import { lookBeforeWrite } from "../lib/overwrite.ts";
+import { checkWriteConditions, etagOf } from "../lib/http/conditions.ts";
+import { mediaTypeOf } from "../lib/http/media-type.ts";
+import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
-import { requestBody } from "../lib/request-body.ts";
+import { requestBody } from "../lib/http/request-body.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
 import type { Entry, ReadableStorage, Staged } from "../lib/storage.ts";
-import { stageUpload } from "../lib/upload.ts";
+import { stageUpload } from "../lib/files/upload.ts";
 
 const path = "/workspace/:id/files/raw";
 const query = v.object({ path: v.optional(v.string(), "") });

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
-import { markdownBytes, readMarkdown } from "../lib/markdown-file.ts";
-import { lookBeforeWrite } from "../lib/overwrite.ts";
+import { markdownBytes, readMarkdown } from "../lib/opencode/markdown-file.ts";
+import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
@@ -15,8 +15,8 @@ import {
   userPlaces,
   workspacePlaces,
   type FoundSkill,
-} from "../lib/skill-discovery.ts";
-import { composeSkill, skillFile, skillName } from "../lib/skills.ts";
+} from "../lib/opencode/skill-discovery.ts";
+import { composeSkill, skillFile, skillName } from "../lib/opencode/skills.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { maybeText, problemsSchema } from "./markdown-schemas.ts";
 

@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import type { WorkspaceConfig } from "../lib/host.ts";
-import { forgetWorkspace } from "../lib/server-settings.ts";
+import { forgetWorkspace } from "../lib/settings/edit.ts";
 import { route, type Route } from "../lib/route.ts";
 import { scopeReaches, type Scope } from "../lib/scopes.ts";
 import { cleanText } from "../lib/secrets.ts";

@@ -1,8 +1,8 @@
-import { IgnoreRules } from "./catalog-ignore.ts";
-import { CatalogKeeper, type FileChange } from "./catalog-keeper.ts";
-import type { Selection } from "./catalog-chunks.ts";
-import type { CatalogIndex } from "./catalog-index.ts";
-import { EventNumbers } from "./catalog-numbers.ts";
+import { IgnoreRules } from "./catalog/ignore.ts";
+import { CatalogKeeper, type FileChange } from "./catalog/keeper.ts";
+import type { Selection } from "./catalog/chunks.ts";
+import type { CatalogIndex } from "./catalog/index.ts";
+import { EventNumbers } from "./event-numbers.ts";
 import { Feed, type FeedPage, type Numbered } from "./feed.ts";
 import { Slices } from "./slices.ts";
 import type { Change, Entry, Storage } from "./storage.ts";

@@ -1,8 +1,8 @@
 import type { ServerConfig, TokenSource } from "./host.ts";
-import { checkSettings } from "./settings-file.ts";
-import type { ParsedFlags } from "./settings-flags.ts";
-import { pathsFor, type Paths } from "./settings-paths.ts";
-import { quoted, switchWord } from "./settings-error.ts";
+import { checkSettings } from "./settings/file.ts";
+import type { ParsedFlags } from "./settings/flags.ts";
+import { pathsFor, type Paths } from "./settings/paths.ts";
+import { quoted, switchWord } from "./settings/error.ts";
 import {
   checkPort,
   given,
@@ -13,14 +13,14 @@ import {
   readWord,
   toNumber,
   type Sources,
-} from "./settings-sources.ts";
-import { settings, type Setting } from "./settings-table.ts";
-import { resolveWorkspaces } from "./settings-workspaces.ts";
+} from "./settings/sources.ts";
+import { settings, type Setting } from "./settings/table.ts";
+import { resolveWorkspaces } from "./settings/workspaces.ts";
 
-export { ConfigError } from "./settings-error.ts";
-export { parseSettings } from "./settings-file.ts";
-export { parseFlags, unknownFlagWarnings, type ParsedFlags } from "./settings-flags.ts";
-export { helpText, settingsMarkdown, settingsTable, type Setting } from "./settings-table.ts";
+export { ConfigError } from "./settings/error.ts";
+export { parseSettings } from "./settings/file.ts";
+export { parseFlags, unknownFlagWarnings, type ParsedFlags } from "./settings/flags.ts";
+export { helpText, settingsMarkdown, settingsTable, type Setting } from "./settings/table.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

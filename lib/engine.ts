@@ -1,6 +1,6 @@
 import { ApiError } from "./errors.ts";
 import type { WorkspaceConfig } from "./host.ts";
-import { directoryHeader } from "./proxy-directory.ts";
+import { directoryHeader } from "./proxy/directory.ts";
 import { cleanText } from "./secrets.ts";
 
 /** What a request to an engine needs of the workspace that it is for. */

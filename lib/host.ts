@@ -1,4 +1,4 @@
-import type { ContentQuery } from "./search-content.ts";
+import type { ContentQuery } from "./search/content.ts";
 import type { ReadableStorage, Storage } from "./storage.ts";
 
 /** Where a token came from, as `/status` tells. */

@@ -1,8 +1,8 @@
 import { engineUrl } from "./engine.ts";
 import { ApiError } from "./errors.ts";
 import type { Host } from "./host.ts";
-import { peekBody } from "./proxy-body.ts";
-import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "./proxy-headers.ts";
+import { peekBody } from "./proxy/body.ts";
+import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "./proxy/headers.ts";
 
 /** Where proxied requests go, and how it is told when they cannot. */
 export interface ProxyTarget {

@@ -3,7 +3,7 @@ import { AuditLog } from "./audit.ts";
 import { Authenticator } from "./auth.ts";
 import { Changes } from "./changes.ts";
 import { DeferredAnswers } from "./deferred.ts";
-import { FileSessions } from "./file-sessions.ts";
+import { FileSessions } from "./files/sessions.ts";
 import type { Host } from "./host.ts";
 import { StreamSlots } from "./stream-slots.ts";
 import { TokenStore } from "./tokens.ts";

@@ -1,5 +1,5 @@
 import { parse } from "jsonc-parser";
-import type { EventNumbers } from "./catalog-numbers.ts";
+import type { EventNumbers } from "./event-numbers.ts";
 import { Feed, type FeedPage, type Numbered } from "./feed.ts";
 import { readText, type ReadableStorage } from "./storage.ts";
 

@@ -1,6 +1,6 @@
 import pLimit from "p-limit";
 import { Catalog } from "./catalog.ts";
-import { EventNumbers } from "./catalog-numbers.ts";
+import { EventNumbers } from "./event-numbers.ts";
 import { FileCache, type ParsedCache } from "./cache.ts";
 import { ApiError } from "./errors.ts";
 import type { Ancestor, Host, Log, WorkspaceConfig } from "./host.ts";

@@ -7,7 +7,7 @@ import { join } from "node:path";
 
 const repo = join(import.meta.dirname, "..");
 const { routes } = await import(join(repo, "dist/handlers/index.js"));
-const { jsonSchemaOf } = await import(join(repo, "dist/lib/openapi.js"));
+const { jsonSchemaOf } = await import(join(repo, "dist/lib/openapi/document.js"));
 const { errorStatus } = await import(join(repo, "dist/lib/errors.js"));
 
 const quoted = (text) => JSON.stringify(text);

@@ -1,19 +1,19 @@
 import { StorageError } from "../../lib/storage.ts";
 import type { Storage } from "../../lib/storage.ts";
-import { Appender } from "./disk-append.ts";
-import { Committer } from "./disk-commit.ts";
-import { nodeFs, storageError } from "./disk-fs.ts";
-import type { DiskFs } from "./disk-fs.ts";
-import { TemporaryNames } from "./disk-names.ts";
-import { readStream, readWhole, statPath } from "./disk-read.ts";
-import { recoverJournals, sweep } from "./disk-recover.ts";
-import { WriteClock } from "./disk-revision.ts";
-import type { DiskContext } from "./disk-stage.ts";
-import { DiskTree } from "./disk-tree.ts";
-import { listDirectory, walkTree } from "./disk-walk.ts";
-import { watchTree } from "./disk-watch.ts";
+import { Appender } from "./disk/append.ts";
+import { Committer } from "./disk/commit.ts";
+import { nodeFs, storageError } from "./disk/fs.ts";
+import type { DiskFs } from "./disk/fs.ts";
+import { TemporaryNames } from "./disk/names.ts";
+import { readStream, readWhole, statPath } from "./disk/read.ts";
+import { recoverJournals, sweep } from "./disk/recover.ts";
+import { WriteClock } from "./disk/revision.ts";
+import type { DiskContext } from "./disk/stage.ts";
+import { DiskTree } from "./disk/tree.ts";
+import { listDirectory, walkTree } from "./disk/walk.ts";
+import { watchTree } from "./disk/watch.ts";
 
-export type { DiskFs } from "./disk-fs.ts";
+export type { DiskFs } from "./disk/fs.ts";
 
 /** How a disk storage behaves. */
 export interface DiskOptions {

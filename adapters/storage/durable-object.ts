@@ -1,8 +1,8 @@
 import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 import type { Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
 import { checkPaths } from "./change-paths.ts";
-import { Blobs, Turns } from "./durable-object-blobs.ts";
-import { Tree, WritableTree, entryOf, quote, type KeyValue, type Node } from "./durable-object-tree.ts";
+import { Blobs, Turns } from "./durable-object/blobs.ts";
+import { Tree, WritableTree, entryOf, quote, type KeyValue, type Node } from "./durable-object/tree.ts";
 
 /** The part of `ctx.storage` of a Durable Object that is used. */
 export interface DurableObjectStorage extends KeyValue {

@@ -2,7 +2,7 @@ import { readdir, readFile, rm, writeFile, mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
-import { nodeFs } from "../../adapters/storage/disk-fs.ts";
+import { nodeFs } from "../../adapters/storage/disk/fs.ts";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { routes } from "../../handlers/index.ts";
 import { AuditLog } from "../../lib/audit.ts";

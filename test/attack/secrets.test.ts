@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { checkSettings, parseSettings } from "../../lib/settings-file.ts";
+import { checkSettings, parseSettings } from "../../lib/settings/file.ts";
 import { isSecretName } from "../../lib/secrets.ts";
 import {
   type Client,

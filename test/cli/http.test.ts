@@ -1,9 +1,9 @@
 import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
 import { connect, type AddressInfo } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
-import { fetchWithIdleLimit } from "../../adapters/node-fetch.ts";
+import { fetchWithIdleLimit } from "../../adapters/node/fetch.ts";
 import { ListenError, type HttpServer } from "../../adapters/http-server.ts";
-import { NodeResponse, startHttpServer } from "../../adapters/node-http.ts";
+import { NodeResponse, startHttpServer } from "../../adapters/node/http.ts";
 
 let server: HttpServer | undefined;
 const logged: string[] = [];

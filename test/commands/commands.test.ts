@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
-import { commandName, composeCommand, readCommand } from "../../lib/commands.ts";
+import { commandName, composeCommand, readCommand } from "../../lib/opencode/commands.ts";
 import { ApiError } from "../../lib/errors.ts";
 import { configOf, put, startMemoryServer, textOf } from "../support/memory-host.ts";
 

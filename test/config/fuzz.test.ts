@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { parseJsonc } from "../../lib/jsonc.ts";
+import { parseJsonc } from "../../lib/jsonc/parse.ts";
 import { jsonObjectValue, jsonValue, printerChoices, printJsonc } from "../jsonc/arbitrary.ts";
 import { put, startMemoryServer, textOf } from "../support/memory-host.ts";
 

@@ -37,6 +37,7 @@ export function open(
     headers: {
       ...(token === null ? {} : { authorization: `Bearer ${token}` }),
       ...(sending.host ? { "x-openwork-host-token": hostToken } : {}),
+      ...subject.headers,
       ...sending.headers,
     },
     ...(body === undefined ? {} : { body, duplex: "half" }),

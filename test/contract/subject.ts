@@ -17,6 +17,8 @@ export interface Subject {
   url: string;
   /** Id of its workspace. */
   id: string;
+  /** Sent with every request. */
+  headers?: Record<string, string>;
   /** Everything printed so far; empty where nobody can read it. */
   log(): string;
   /** Ends it in order; resolves when it is gone. */
@@ -100,6 +102,8 @@ export const workerd: Runtime = {
     return {
       url: (await worker.ready).origin,
       id: workspaceId("/workspace"),
+      // Under load it was seen to reset a kept connection that the next request had just taken: each has its own.
+      headers: { connection: "close" },
       log: () => "",
       async stop() {
         await worker.dispose();

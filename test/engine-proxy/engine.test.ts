@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { placeCall } from "../../lib/engine-rules.ts";
+import { placeCall } from "../../lib/engine/rules.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { clientToken, freshDirectory, startServer, type TestServer } from "../support/server.ts";
 import { openSocket } from "../support/websocket.ts";

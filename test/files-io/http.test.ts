@@ -1,14 +1,14 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { attachment, decodeExtended, dispositionParameters } from "../../lib/content-disposition.ts";
+import { attachment, decodeExtended, dispositionParameters } from "../../lib/http/content-disposition.ts";
 import {
   checkConditions,
   checkWriteConditions,
   lastModifiedOf,
   rangeStillApplies,
-} from "../../lib/http-conditions.ts";
-import { parseRange } from "../../lib/http-range.ts";
-import { mediaTypeOf } from "../../lib/media-type.ts";
+} from "../../lib/http/conditions.ts";
+import { parseRange } from "../../lib/http/range.ts";
+import { mediaTypeOf } from "../../lib/http/media-type.ts";
 import type { Entry } from "../../lib/storage.ts";
 
 describe("byte ranges (I56)", () => {

@@ -2,7 +2,7 @@ import { symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { attachment, dispositionParameters } from "../../lib/content-disposition.ts";
+import { attachment, dispositionParameters } from "../../lib/http/content-disposition.ts";
 import { leftovers } from "../storage/temporary-dir.ts";
 import { formOf, idOf } from "../support/forms.ts";
 import { put, textOf, type Exchange } from "../support/memory-host.ts";

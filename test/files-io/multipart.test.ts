@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { ApiError } from "../../lib/errors.ts";
-import { readForm } from "../../lib/multipart.ts";
+import { readForm } from "../../lib/http/multipart.ts";
 import { formOf, joined } from "../support/forms.ts";
 
 /** A body that comes in the given pieces, and how far it was read. */

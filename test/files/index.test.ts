@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { CatalogIndex } from "../../lib/catalog-index.ts";
+import { CatalogIndex } from "../../lib/catalog/index.ts";
 import { compareCodePoints, type Entry } from "../../lib/storage.ts";
 
 const name = fc.constantFrom("a", "b", "a-b", "a.txt", "A", "ä", "z", "\uffee", "😀", "a b", ".gitignore");

@@ -2,7 +2,7 @@ import { expect, test, describe } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { createHandler, type Handler } from "../../handlers/index.ts";
 import { Feed } from "../../lib/feed.ts";
-import { eventStream } from "../../lib/sse.ts";
+import { eventStream } from "../../lib/http/sse.ts";
 import { StreamSlots } from "../../lib/stream-slots.ts";
 import { clientToken, memoryHost, put, startMemoryServer } from "../support/memory-host.ts";
 import { eventually } from "./support.ts";

@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { nodeFs } from "../../adapters/storage/disk-fs.ts";
+import { nodeFs } from "../../adapters/storage/disk/fs.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import type { Entry } from "../../lib/storage.ts";
 import { find, sorted } from "./support.ts";

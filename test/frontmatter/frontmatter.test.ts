@@ -9,7 +9,7 @@ import {
   readFrontmatter,
   splitFrontmatter,
   type SplitText,
-} from "../../lib/frontmatter.ts";
+} from "../../lib/opencode/frontmatter.ts";
 import { costOf } from "./cost.ts";
 
 function join(split: SplitText): string {

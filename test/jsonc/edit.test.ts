@@ -1,8 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { editJsonc } from "../../lib/jsonc-edit.ts";
+import { editJsonc } from "../../lib/jsonc/edit.ts";
 import { sameJson } from "../../lib/json.ts";
-import { jsoncValue, parseJsonc, type JsoncNode } from "../../lib/jsonc.ts";
+import { jsoncValue, parseJsonc, type JsoncNode } from "../../lib/jsonc/parse.ts";
 import { jsonObjectValue, jsonValue, objectOf, printerChoices, printJsonc } from "./arbitrary.ts";
 
 function tree(text: string): JsoncNode {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { jsoncProperty, jsoncValue, parseJsonc, positionOf } from "../../lib/jsonc.ts";
+import { jsoncProperty, jsoncValue, parseJsonc, positionOf } from "../../lib/jsonc/parse.ts";
 import { jsonValue, objectOf, printerChoices, printJsonc } from "./arbitrary.ts";
 
 const read = (text: string): unknown => {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
-import { pluginName } from "../../lib/plugins.ts";
+import { pluginName } from "../../lib/opencode/plugins.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { put, startMemoryServer, textOf } from "../support/memory-host.ts";
 

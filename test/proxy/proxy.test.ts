@@ -1,7 +1,7 @@
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { createRawFetch } from "../../adapters/node-raw-fetch.ts";
-import { NodeResponse } from "../../adapters/node-http.ts";
+import { createRawFetch } from "../../adapters/node/raw-fetch.ts";
+import { NodeResponse } from "../../adapters/node/http.ts";
 import type { Host, ServerConfig } from "../../lib/host.ts";
 import {
   clientToken,

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { engineCall } from "../../lib/engine-access.ts";
-import { grantsPermission, withoutGrants } from "../../lib/engine-grants.ts";
-import { engineRoutes, placeCall, type EngineClass } from "../../lib/engine-rules.ts";
-import { pinDirectory } from "../../lib/proxy-directory.ts";
-import { addressRewriter } from "../../lib/proxy-headers.ts";
-import { insistOnAllowedOrigin, offeredProtocols } from "../../lib/websocket.ts";
+import { engineCall } from "../../lib/engine/access.ts";
+import { grantsPermission, withoutGrants } from "../../lib/engine/grants.ts";
+import { engineRoutes, placeCall, type EngineClass } from "../../lib/engine/rules.ts";
+import { pinDirectory } from "../../lib/proxy/directory.ts";
+import { addressRewriter } from "../../lib/proxy/headers.ts";
+import { insistOnAllowedOrigin, offeredProtocols } from "../../lib/http/websocket.ts";
 
 const classOf = (method: string, path: string): EngineClass => placeCall(method, path).class;
 

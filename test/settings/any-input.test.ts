@@ -1,7 +1,7 @@
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { ConfigError, parseSettings, settingsTable } from "../../lib/config.ts";
-import { flagNames } from "../../lib/settings-flags.ts";
+import { flagNames } from "../../lib/settings/flags.ts";
 import { resolve } from "./resolve.ts";
 
 const word = fc.oneof(

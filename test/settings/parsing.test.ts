@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { ConfigError } from "../../lib/config.ts";
-import { settings, type SettingId } from "../../lib/settings-table.ts";
+import { settings, type SettingId } from "../../lib/settings/table.ts";
 import { config, resolve, warnings } from "./resolve.ts";
 
 describe("numbers", () => {

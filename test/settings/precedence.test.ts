@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { settings, settingsTable, type SettingId } from "../../lib/settings-table.ts";
+import { settings, settingsTable, type SettingId } from "../../lib/settings/table.ts";
 import type { ServerConfig } from "../../lib/host.ts";
 import { config, type Given } from "./resolve.ts";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import type { Ancestor } from "../../lib/host.ts";
-import { Climb, discoverSkills, holdsGit, type SkillPlace } from "../../lib/skill-discovery.ts";
+import { Climb, discoverSkills, holdsGit, type SkillPlace } from "../../lib/opencode/skill-discovery.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { put } from "../support/memory-host.ts";
 

@@ -1,7 +1,13 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../../lib/errors.ts";
-import { composeSkill, isSkillName, readSkill, skillName, type SkillInput } from "../../lib/skills.ts";
+import {
+  composeSkill,
+  isSkillName,
+  readSkill,
+  skillName,
+  type SkillInput,
+} from "../../lib/opencode/skills.ts";
 import { costOf } from "../frontmatter/cost.ts";
 
 function codeOf(input: SkillInput): string {

@@ -3,7 +3,7 @@ import { constants, writeSync } from "node:fs";
 
 const { dist, root, work, changes, at, when } = JSON.parse(process.argv[2]);
 const { createDiskStorage } = await import(`${dist}/adapters/storage/disk.js`);
-const { nodeFs } = await import(`${dist}/adapters/storage/disk-fs.js`);
+const { nodeFs } = await import(`${dist}/adapters/storage/disk/fs.js`);
 
 const asynchronous = ["write", "fsync", "fdatasync"];
 const mutating = [

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
-import type { KeyValue } from "../../adapters/storage/durable-object-tree.ts";
+import type { KeyValue } from "../../adapters/storage/durable-object/tree.ts";
 import { durableObjectStorages, type DurableObjectStorage } from "../../adapters/storage/durable-object.ts";
 import { startWorker } from "../support/worker.ts";
 import { contents, read, storageContract, write } from "./contract.ts";

@@ -1,6 +1,6 @@
 import { constants } from "node:fs";
-import { nodeFs } from "../../adapters/storage/disk-fs.ts";
-import type { DiskFs } from "../../adapters/storage/disk-fs.ts";
+import { nodeFs } from "../../adapters/storage/disk/fs.ts";
+import type { DiskFs } from "../../adapters/storage/disk/fs.ts";
 
 const mutating = new Set<keyof DiskFs>([
   "writeSync",

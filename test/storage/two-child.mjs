@@ -3,7 +3,7 @@ import { writeSync } from "node:fs";
 
 const { dist, root, name, times, dies, procfs } = JSON.parse(process.argv[2]);
 const { createDiskStorage } = await import(`${dist}/adapters/storage/disk.js`);
-const { nodeFs } = await import(`${dist}/adapters/storage/disk-fs.js`);
+const { nodeFs } = await import(`${dist}/adapters/storage/disk/fs.js`);
 
 const fs = { ...nodeFs };
 // The backup is linked between check and rename: a pause there gives others every chance to slip in.

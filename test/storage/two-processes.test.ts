@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
-import { lockName, TemporaryNames } from "../../adapters/storage/disk-names.ts";
+import { lockName, TemporaryNames } from "../../adapters/storage/disk/names.ts";
 import { buildOnce } from "../support/build.ts";
 import { contents, refused, write } from "./contract.ts";
 import { leftovers, temporaryDir } from "./temporary-dir.ts";

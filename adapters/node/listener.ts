@@ -1,0 +1,183 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import { createServerAdapter, sendNodeResponse } from "@whatwg-node/server";
+import type { Log } from "../../lib/host.ts";
+import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
+
+const absoluteTarget = /^https?:\/\/[^/?#]*/i;
+
+/** A target in absolute form, which HTTP/1.1 servers must accept, loses its origin. */
+function requestProblem(req: IncomingMessage, hosts: { good: string }): string | null {
+  const target = (req.url ?? "/").replace(absoluteTarget, "");
+  if (target.startsWith("/")) req.url = target;
+  else if (target === "" || target === "*" || target.startsWith("?")) req.url = `/${target.replace("*", "")}`;
+  else return "The request target must be a path.";
+  const host = req.headers.host ?? "";
+  if (host === "") return req.httpVersion === "1.0" ? null : "The Host header is missing.";
+  return hostProblem(host, hosts);
+}
+
+function sendJson(res: ServerResponse, status: number, body: unknown): void {
+  if (res.headersSent) {
+    res.destroy();
+    return;
+  }
+  const text = JSON.stringify(body);
+  res.writeHead(status, { "content-type": "application/json", "content-length": Buffer.byteLength(text) });
+  res.end(text);
+}
+
+/** Whether the body is there as a whole. Anything unknown counts as a stream, which is never wrong. */
+function isWhole(response: Response): boolean {
+  const kind: unknown = Reflect.get(response, "bodyType");
+  return kind === "String" || kind === "Buffer" || response.body === null;
+}
+
+/** Sends a stream: headers at once, and whichever side breaks, the other one is let go. */
+async function sendStream(
+  response: Response,
+  body: ReadableStream<Uint8Array>,
+  res: ServerResponse,
+): Promise<void> {
+  for (const [name, value] of response.headers) {
+    if (name !== "set-cookie") res.setHeader(name, value);
+  }
+  const cookies = response.headers.getSetCookie();
+  if (cookies.length > 0) res.setHeader("set-cookie", cookies);
+  res.statusCode = response.status;
+  if (response.statusText) res.statusMessage = response.statusText;
+  if (res.req.method === "HEAD") {
+    res.end();
+    await body.cancel();
+    return;
+  }
+  // What is there already goes out together with the headers; a stream that is silent at first is announced at once.
+  setImmediate(() => res.flushHeaders());
+  const stream = nodeStream(response);
+  await (stream ? pump(stream, res) : pipeline(body, res));
+}
+
+/** What `pipeline` does for two streams of Node, without the machinery for all others: small answers notice it. */
+function pump(from: Readable, to: ServerResponse): Promise<void> {
+  return new Promise((resolve, reject) => {
+    from.once("error", reject);
+    to.once("close", () => {
+      from.destroy();
+      resolve();
+    });
+    from.pipe(to);
+  });
+}
+
+/** The stream of Node that the body is: piped through its web clothes each chunk would cost several times as much. */
+function nodeStream(response: Response): Readable | null {
+  if (Reflect.get(response, "bodyType") !== "Readable") return null;
+  const stream: unknown = Reflect.get(response, "bodyInit");
+  return stream instanceof Readable ? stream : null;
+}
+
+/** What the adapter's Response keeps of a text and plain headers until somebody changes one of the headers. */
+interface TextParts {
+  bodyType?: string;
+  bodyInit?: unknown;
+  headers: { headersInit?: Record<string, string>; _map?: unknown };
+}
+
+/** Sends a text with its headers as they are, by far the most frequent answer, in one go; false when it is no such. */
+function sendText(response: Response & TextParts, res: ServerResponse): boolean {
+  const { bodyType, bodyInit: text, headers } = response;
+  if (bodyType !== "String" || typeof text !== "string" || !headers.headersInit || headers._map) return false;
+  // The Response has put the length among them.
+  res.writeHead(response.status, headers.headersInit);
+  res.end(text);
+  return true;
+}
+
+/** Sends an answer: what is whole in one piece, a stream as it comes. */
+export async function send(response: Response, res: ServerResponse): Promise<void> {
+  if (res.destroyed || res.writableEnded || sendText(response, res)) return;
+  const { body } = isWhole(response) ? { body: null } : response;
+  if (body === null) await sendNodeResponse(response, res, res.req, true);
+  else await sendStream(response, body, res);
+}
+
+/** How long a client may go on sending what nobody wants any more, milliseconds. */
+const drainMs = 30_000;
+
+/**
+ * Takes in the rest of a body that was answered before its end: a client that first sends everything and then
+ * reads would otherwise wait forever, or lose its answer to a reset.
+ */
+function drain(req: IncomingMessage): void {
+  if (req.complete || req.destroyed) return;
+  const timer = setTimeout(() => req.socket.destroy(), drainMs);
+  timer.unref();
+  req.once("close", () => clearTimeout(timer));
+  req.on("error", () => {});
+  // Whoever read the body before would otherwise keep it from flowing.
+  req.removeAllListeners("readable");
+  req.resume();
+}
+
+/** The peer went away, or the source of a stream broke: what is left is to end the connection. */
+function isPeerGone(error: unknown): boolean {
+  const code = error instanceof Error ? Reflect.get(error, "code") : undefined;
+  return typeof code === "string" && /^(?:ECONNRESET|EPIPE|ERR_STREAM_|ABORT_ERR|ERR_HTTP_)/.test(code);
+}
+
+/** Answers a request of `node:http`. `next` is called for one that is somebody else's; without it that is a 404. */
+export type NodeListener = (
+  req: IncomingMessage,
+  res: ServerResponse,
+  next?: (error?: unknown) => void,
+) => void;
+
+/** Makes a listener of a handler; once `isStopping` every answer ends its connection. */
+export function createListener(
+  answer: (request: Request) => Promise<Response | null>,
+  log: Log,
+  isStopping: () => boolean,
+): NodeListener {
+  // The adapter passes a null through, which its types do not say.
+  const adapter = createServerAdapter(answer as Answer);
+  const hosts = { good: "" };
+  async function respond(req: IncomingMessage, res: ServerResponse, next?: () => void): Promise<void> {
+    const problem = requestProblem(req, hosts);
+    if (problem !== null) {
+      res.shouldKeepAlive = false;
+      sendJson(res, 400, refusal(problem));
+      return;
+    }
+    const response: Response | null = await adapter.handleNodeRequestAndResponse(req, res);
+    if (isStopping()) res.shouldKeepAlive = false;
+    if (response) {
+      await send(response, res);
+      drain(req);
+    } else if (next) next();
+    else sendJson(res, 404, { code: "not_found", message: "There is nothing at this path." });
+  }
+  return (req, res, next) => {
+    respond(req, res, next).catch((error: unknown) => {
+      if (isPeerGone(error)) {
+        res.destroy();
+        return;
+      }
+      const what = `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""}`;
+      const { status, body } = crashReply(error, log, what);
+      sendJson(res, status, body);
+    });
+  };
+}
+
+/**
+ * A handler as a listener for `node:http`, Express, Fastify and their like: `createServer(toNodeListener(handler))`,
+ * `app.use(toNodeListener(handler))`. With a base path, other requests go to `next`. It must come before anything that reads bodies.
+ */
+export function toNodeListener(
+  handler: (request: Request) => Promise<Response | null>,
+  options: { log?: Log } = {},
+): NodeListener {
+  const log = options.log ?? ((_level, body, attributes) => console.error(body, attributes));
+  return createListener(handler, log, () => false);
+}

@@ -1,0 +1,32 @@
+import { readFileSync, realpathSync, statSync } from "node:fs";
+import { ConfigError } from "../../lib/config.ts";
+
+/** The directory that a path really is, links resolved; null when there is none. */
+export function realDirectory(path: string): string | null {
+  try {
+    return statSync(path).isDirectory() ? realpathSync.native(path) : null;
+  } catch {
+    return null;
+  }
+}
+
+function errorCode(error: unknown): string {
+  return String((error instanceof Error && Reflect.get(error, "code")) || error);
+}
+
+/** The text of the settings file; null when there is none. Anything else that keeps it from being read stops the start. */
+export function readSettingsFile(path: string): string | null {
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(path);
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT") return null;
+    throw new ConfigError(`${path} cannot be read: ${code}.`, { cause: error });
+  }
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch (cause) {
+    throw new ConfigError(`${path} is not UTF-8 text.`, { cause });
+  }
+}

@@ -1,0 +1,240 @@
+import {
+  type ClientRequest,
+  type IncomingMessage,
+  type Server,
+  ServerResponse,
+  request as httpRequest,
+} from "node:http";
+import { request as httpsRequest } from "node:https";
+import type { Socket } from "node:net";
+import { Response as FastResponse } from "@whatwg-node/server";
+import type { ApiError } from "../../lib/errors.ts";
+import type { Log } from "../../lib/host.ts";
+import type { Tunnel } from "../../lib/proxy.ts";
+import { asksForWebSocket } from "../../lib/http/websocket.ts";
+import type { AnswerUpgrade } from "../http-server.ts";
+
+/** What the HTTP server lends. */
+export interface UpgradeOptions {
+  answer: AnswerUpgrade;
+  /** Sends an answer the way every other one is sent. */
+  send(response: Response, res: ServerResponse): Promise<void>;
+  log: Log;
+}
+
+/** Most bytes that a caller may send before its upgrade is answered. */
+const mostEarlyBytes = 64 * 1024;
+/** How long a connection lives on after one of its sides has ended, milliseconds. */
+const farewellMs = 10_000;
+
+/** Serves upgrades: WebSockets go through a tunnel, any other protocol is declined by answering as if it were not asked for. */
+export function serveUpgrades(server: Server, options: UpgradeOptions): void {
+  server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
+    socket.on("error", () => socket.destroy());
+    if (!asksForWebSocket(new Headers(singleHeaders(req))) || req.method !== "GET") {
+      replayAsPlain(server, req, socket, head);
+      return;
+    }
+    serveWebSocket(req, socket, head, options).catch((error: unknown) => {
+      options.log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
+        "exception.stacktrace": error instanceof Error ? error.stack : String(error),
+      });
+      socket.destroy();
+    });
+  });
+}
+
+function singleHeaders({ headers }: IncomingMessage): [string, string][] {
+  return Object.entries(headers).map(([name, value]) => [
+    name,
+    Array.isArray(value) ? value.join(", ") : (value ?? ""),
+  ]);
+}
+
+/**
+ * Some clients ask for HTTP/2 along with an ordinary request and go on in HTTP/1.1 when that is not granted.
+ * The parser has let go of the connection by now: it is given the request once more, without the question.
+ */
+function replayAsPlain(server: Server, req: IncomingMessage, socket: Socket, head: Buffer): void {
+  const lines = [`${req.method ?? "GET"} ${req.url ?? "/"} HTTP/${req.httpVersion}`];
+  for (let i = 0; i < req.rawHeaders.length; i += 2) {
+    const name = req.rawHeaders[i] ?? "";
+    if (!/^(?:upgrade|connection|http2-settings)$/i.test(name))
+      lines.push(`${name}: ${req.rawHeaders[i + 1] ?? ""}`);
+  }
+  socket.removeAllListeners("error");
+  socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
+  server.emit("connection", socket);
+}
+
+async function serveWebSocket(
+  req: IncomingMessage,
+  socket: Socket,
+  head: Buffer,
+  options: UpgradeOptions,
+): Promise<void> {
+  const caller = holdCaller(socket, head);
+  const url = `http://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
+  const request = new Request(url, { headers: singleHeaders(req), signal: caller.gone });
+  const answer = await options.answer(rawUrl(request, url));
+  if (caller.gone.aborted) return;
+  if (answer instanceof FastResponse || answer instanceof Response)
+    await sendAnswer(req, socket, answer, options);
+  else await openTunnel(req, socket, answer, caller, options);
+}
+
+/** Rules are decided on the path as sent, which the class would normalise. */
+function rawUrl(request: Request, url: string): Request {
+  return Object.defineProperty(request, "url", { value: url });
+}
+
+interface HeldCaller {
+  /** Aborted when the caller goes away. */
+  gone: AbortSignal;
+  /** Stops holding, and returns what the caller sent meanwhile. */
+  release(): Buffer;
+}
+
+/** Reads on while the answer is decided: only that way is it noticed that the caller went away. */
+function holdCaller(socket: Socket, head: Buffer): HeldCaller {
+  const controller = new AbortController();
+  const early = [head];
+  let size = head.length;
+  const keep = (chunk: Buffer): void => {
+    early.push(chunk);
+    size += chunk.length;
+    if (size > mostEarlyBytes) socket.destroy();
+  };
+  const leave = (): void => controller.abort();
+  socket.setTimeout(0);
+  socket.setNoDelay(true);
+  socket.on("data", keep).once("end", leave).once("close", leave);
+  return {
+    gone: controller.signal,
+    release() {
+      socket.off("data", keep).off("end", leave);
+      socket.pause();
+      return Buffer.concat(early);
+    },
+  };
+}
+
+async function sendAnswer(
+  req: IncomingMessage,
+  socket: Socket,
+  answer: Response,
+  options: UpgradeOptions,
+): Promise<void> {
+  const res = new ServerResponse(req);
+  res.shouldKeepAlive = false;
+  res.assignSocket(socket);
+  res.once("finish", () => socket.destroySoon());
+  await options.send(answer, res);
+}
+
+/** Connects both sockets: frames of every kind, close codes and pings pass as bytes, and either side slows the other down. */
+async function openTunnel(
+  req: IncomingMessage,
+  socket: Socket,
+  tunnel: Tunnel,
+  caller: HeldCaller,
+  options: UpgradeOptions,
+): Promise<void> {
+  const upstream = await askForUpgrade(tunnel, caller.gone).catch((error: unknown) => error as ApiError);
+  if (caller.gone.aborted) {
+    if (!(upstream instanceof Error)) upstream.res.socket.destroy();
+    return;
+  }
+  if (upstream instanceof Error) {
+    const { status, headers } = upstream;
+    const answer = Response.json(upstream.body(), { status, ...(headers ? { headers } : {}) });
+    await sendAnswer(req, socket, answer, options);
+    return;
+  }
+  const { res, head } = upstream;
+  if (res.statusCode !== 101) {
+    const headers = headersOf(res);
+    tunnel.cleanAnswerHeaders(headers);
+    await sendAnswer(
+      req,
+      socket,
+      new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers }),
+      options,
+    );
+    return;
+  }
+  const target = res.socket;
+  target.setTimeout(0);
+  target.setNoDelay(true);
+  socket.write(switchingHead(res, tunnel));
+  socket.write(head);
+  target.write(caller.release());
+  join(socket, target);
+}
+
+/** Asks the target for the upgrade. Rejects with an ApiError that says why there is no answer. */
+function askForUpgrade(tunnel: Tunnel, gone: AbortSignal): Promise<{ res: IncomingMessage; head: Buffer }> {
+  return new Promise((resolve, reject) => {
+    const send = tunnel.url.startsWith("https:") ? httpsRequest : httpRequest;
+    const [, origin = "", path = "/"] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(tunnel.url) ?? [];
+    const { hostname, port } = new URL(origin);
+    const req: ClientRequest = send({
+      hostname: hostname.replace(/^\[|\]$/g, ""),
+      port,
+      path,
+      headers: tunnel.headers,
+      agent: false,
+      signal: gone,
+    });
+    const timer = setTimeout(() => {
+      req.destroy();
+      reject(tunnel.timedOut());
+    }, tunnel.timeoutMs);
+    const settle = (res: IncomingMessage, head: Buffer): void => {
+      clearTimeout(timer);
+      resolve({ res, head });
+    };
+    req.once("upgrade", (res, _socket, head) => settle(res, head));
+    req.once("response", (res) => settle(res, Buffer.alloc(0)));
+    req.on("error", (error) => {
+      clearTimeout(timer);
+      reject(tunnel.unreachable(error));
+    });
+    req.end();
+  });
+}
+
+function headersOf(res: IncomingMessage): Headers {
+  const headers = new Headers();
+  for (let i = 0; i < res.rawHeaders.length; i += 2)
+    headers.append(res.rawHeaders[i] ?? "", res.rawHeaders[i + 1] ?? "");
+  return headers;
+}
+
+function switchingHead(res: IncomingMessage, tunnel: Tunnel): string {
+  const headers = headersOf(res);
+  tunnel.cleanAnswerHeaders(headers);
+  // A browser fails a connection for which none of its subprotocols was chosen.
+  if (tunnel.protocol !== null && !headers.has("sec-websocket-protocol")) {
+    headers.set("sec-websocket-protocol", tunnel.protocol);
+  }
+  const lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"];
+  for (const [name, value] of headers) lines.push(`${name}: ${value}`);
+  return `${lines.join("\r\n")}\r\n\r\n`;
+}
+
+/** Pipes both ways. When a side ends the other one is told, and after a while both are gone. */
+function join(a: Socket, b: Socket): void {
+  for (const [from, to] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    from.on("error", () => from.destroy());
+    from.once("end", () => to.setTimeout(farewellMs, () => to.destroy()));
+    from.once("close", () => {
+      to.setTimeout(farewellMs, () => to.destroy());
+      to.destroySoon();
+    });
+    from.pipe(to);
+  }
+}

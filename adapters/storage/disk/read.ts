@@ -1,0 +1,178 @@
+import { StorageError, storagePathParts } from "../../../lib/storage.ts";
+import type { ByteRange, Entry } from "../../../lib/storage.ts";
+import { storageError } from "./fs.ts";
+import type { Stats } from "./fs.ts";
+import { entryOf } from "./revision.ts";
+import type { WriteClock } from "./revision.ts";
+import { quote } from "./tree.ts";
+import type { DiskTree, OpenFile } from "./tree.ts";
+
+/** Up to here a synchronous read is quicker than a hop to the thread pool and too short to hold others up. */
+const smallFile = 65_536;
+const chunkSize = 262_144;
+/** A file that never rests: this often it is read again, and of these so often only after it has settled. */
+const attempts = 10;
+const patientAttempts = 5;
+
+const sleep = (ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+
+/** The entry of what was found at a path, which says so when links led elsewhere. */
+function entryAt(path: string, found: { rel: string; stats: Stats }): Entry {
+  const entry = entryOf(path, found.stats);
+  return found.rel === path ? entry : { ...entry, real: found.rel };
+}
+
+/** The entry at a path, links followed. */
+export function statPath(tree: DiskTree, path: string): Entry | null {
+  storagePathParts(path);
+  const found = tree.look(path);
+  return found && entryAt(path, found);
+}
+
+/** Opens a file when its revision can be trusted to change with the next write. */
+async function openSettled(
+  tree: DiskTree,
+  clock: WriteClock,
+  path: string,
+  patient: boolean,
+): Promise<OpenFile | null> {
+  for (let attempt = 0; ; attempt += 1) {
+    const file = tree.openFile(path);
+    if (file === null) return null;
+    const wait = patient && attempt < patientAttempts ? clock.settles(file.stats) : 0;
+    if (wait === 0) return file;
+    tree.fs.closeSync(file.fd);
+    await sleep(wait);
+  }
+}
+
+/** Whether the bytes were left alone between two looks. The change time may move: a rename over a file moves it. */
+function unchanged(before: Stats, after: Stats): boolean {
+  return before.mtimeMs === after.mtimeMs && before.size === after.size;
+}
+
+async function readAll(tree: DiskTree, file: OpenFile): Promise<Uint8Array> {
+  const { size } = file.stats;
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  while (at < size) {
+    const count =
+      size <= smallFile
+        ? tree.fs.readSync(file.fd, bytes, at, size - at, at)
+        : await tree.fs.read(file.fd, bytes, at, Math.min(size - at, 1_048_576), at);
+    if (count === 0) return bytes.subarray(0, at);
+    at += count;
+  }
+  return bytes;
+}
+
+/** The whole file and its entry, of one moment. */
+export async function readWhole(
+  tree: DiskTree,
+  clock: WriteClock,
+  path: string,
+  maxBytes: number = Infinity,
+): Promise<{ entry: Entry; bytes: Uint8Array } | null> {
+  storagePathParts(path);
+  for (let attempt = 0; attempt < attempts; attempt += 1) {
+    const file = await openSettled(tree, clock, path, attempt < patientAttempts);
+    if (file === null) return null;
+    try {
+      const { size } = file.stats;
+      if (size > maxBytes) {
+        throw new StorageError("too_large", `${quote(path)} has ${size} bytes, more than ${maxBytes}.`, {
+          maxBytes,
+          size,
+        });
+      }
+      const bytes = await readAll(tree, file);
+      const after = tree.fs.fstatSync(file.fd);
+      if (bytes.length === size && unchanged(file.stats, after)) return { entry: entryAt(path, file), bytes };
+    } catch (error) {
+      throw storageError(error, path);
+    } finally {
+      tree.fs.closeSync(file.fd);
+    }
+    await sleep(attempt);
+  }
+  throw new StorageError("io", `${quote(path)} changes so often that it could not be read in one piece.`, {
+    path,
+  });
+}
+
+/** The file as a stream from one open descriptor; the stream fails when the file changes under it. */
+export async function readStream(
+  tree: DiskTree,
+  clock: WriteClock,
+  path: string,
+  range?: ByteRange,
+): Promise<{ entry: Entry; body: ReadableStream<Uint8Array> } | null> {
+  storagePathParts(path);
+  const file = await openSettled(tree, clock, path, true);
+  if (file === null) return null;
+  const start = Math.max(0, range?.start ?? 0);
+  const end = Math.min(range?.end ?? Infinity, file.stats.size - 1);
+  return { entry: entryAt(path, file), body: streamOf(tree, file, path, start, end + 1) };
+}
+
+function streamOf(
+  tree: DiskTree,
+  file: OpenFile,
+  path: string,
+  start: number,
+  stop: number,
+): ReadableStream<Uint8Array> {
+  const { fs } = tree;
+  let at = start;
+  let open = true;
+  let reading = false;
+  const close = (): void => {
+    // A descriptor that a read is still using must not be given back: its number may be another file's by then.
+    if (!open || reading) return;
+    open = false;
+    fs.closeSync(file.fd);
+  };
+  const next = async (): Promise<Uint8Array> => {
+    const buffer = new Uint8Array(Math.min(chunkSize, stop - at));
+    reading = true;
+    try {
+      const count =
+        stop - at <= smallFile
+          ? fs.readSync(file.fd, buffer, 0, buffer.length, at)
+          : await fs.read(file.fd, buffer, 0, buffer.length, at);
+      at += count;
+      if (count === 0 || (at >= stop && !unchanged(file.stats, fs.fstatSync(file.fd)))) {
+        throw new StorageError("io", `${quote(path)} changed while it was being read.`, { path });
+      }
+      return buffer.subarray(0, count);
+    } finally {
+      reading = false;
+    }
+  };
+  let cancelled = false;
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        try {
+          const chunk = at < stop ? await next() : null;
+          if (cancelled) return close();
+          if (chunk) controller.enqueue(chunk);
+          if (at < stop) return;
+          close();
+          controller.close();
+        } catch (error) {
+          close();
+          if (!cancelled) controller.error(storageError(error, path));
+        }
+      },
+      cancel() {
+        cancelled = true;
+        close();
+      },
+    },
+    { highWaterMark: 1 },
+  );
+}

@@ -1,0 +1,188 @@
+import { constants } from "node:fs";
+import { StorageError } from "../../../lib/storage.ts";
+import type { Staged } from "../../../lib/storage.ts";
+import { errno, storageError } from "./fs.ts";
+import type { DiskFs, Stats } from "./fs.ts";
+import type { TemporaryKind, TemporaryNames } from "./names.ts";
+import { printOf } from "./revision.ts";
+import type { WriteClock } from "./revision.ts";
+import { quote } from "./tree.ts";
+import type { Dir, DiskTree, Target } from "./tree.ts";
+
+const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+const smallBody = 65_536;
+const writeSize = 1_048_576;
+
+/** What the parts of a disk storage share. */
+export interface DiskContext {
+  fs: DiskFs;
+  tree: DiskTree;
+  clock: WriteClock;
+  names: TemporaryNames;
+  /** Mode of new files; absent: 0666 less the umask. */
+  fileMode: number | undefined;
+  /** Mode of new directories; absent: 0777 less the umask. */
+  dirMode: number | undefined;
+}
+
+/** A temporary that holds a whole body, durable but for its name. */
+export interface Body extends Staged {
+  readonly dir: string;
+  readonly print: string;
+  readonly mode: number;
+}
+
+/** Creates a new temporary in an open directory. */
+export function createTemporary(
+  context: DiskContext,
+  dir: Dir,
+  kind: TemporaryKind,
+  mode = 0o600,
+): { name: string; fd: number } {
+  dir.verify();
+  for (;;) {
+    const name = context.names.next(kind);
+    try {
+      return { name, fd: context.fs.openSync(dir.at(name), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode) };
+    } catch (error) {
+      if (errno(error) !== "EEXIST") throw error;
+    }
+  }
+}
+
+/** Writes all bytes at the descriptor's position. */
+export async function writeAll(fs: DiskFs, fd: number, bytes: Uint8Array): Promise<void> {
+  let at = 0;
+  while (at < bytes.length) {
+    const left = bytes.length - at;
+    const count =
+      bytes.length <= smallBody
+        ? fs.writeSync(fd, bytes, at, left)
+        : await fs.write(fd, bytes, at, Math.min(left, writeSize));
+    at += count;
+  }
+}
+
+/** Takes over mode and owner of the file that will be replaced, before any byte could be read by others. */
+function adopt(context: DiskContext, fd: number, old: Stats | null): void {
+  if (!old?.isFile()) return;
+  const { fs } = context;
+  const mine = fs.fstatSync(fd);
+  if (mine.uid !== old.uid || mine.gid !== old.gid) {
+    try {
+      fs.fchownSync(fd, old.uid, old.gid);
+    } catch (error) {
+      // Only root may give files away; for others the file becomes the server's, as with any editor.
+      if (errno(error) !== "EPERM") throw error;
+    }
+  }
+  if ((mine.mode & 0o777) !== (old.mode & 0o777)) fs.fchmodSync(fd, old.mode & 0o777);
+}
+
+/** Stages what `fill` writes beside the target, synced. On failure nothing stays behind. */
+export async function stageBody(
+  context: DiskContext,
+  target: Target,
+  fill: (fd: number) => Promise<void>,
+): Promise<Body> {
+  const { fs, tree, clock } = context;
+  await tree.ensureRoot(context.dirMode);
+  const dir = tree.openDir(target.dir);
+  let made: { name: string; fd: number } | null = null;
+  try {
+    made = createTemporary(context, dir, "body", context.fileMode ?? 0o666);
+    adopt(context, made.fd, target.stats);
+    await fill(made.fd);
+    const stamp = clock.next();
+    fs.futimesSync(made.fd, stamp, stamp);
+    const stats = fs.fstatSync(made.fd);
+    clock.stamped(stats.mtimeMs);
+    await fs.fsync(made.fd);
+    return {
+      id: made.name,
+      size: stats.size,
+      dir: target.dir,
+      print: printOf(stats),
+      mode: stats.mode & 0o777,
+    };
+  } catch (error) {
+    if (made !== null) unlinkQuietly(context, dir, made.name);
+    throw error;
+  } finally {
+    if (made !== null) fs.closeSync(made.fd);
+    dir.close();
+  }
+}
+
+/** Removes a temporary; a second try outlasts a passing fault, and what remains is swept at the next start. */
+export function unlinkQuietly(context: DiskContext, dir: Dir, name: string): void {
+  for (let attempt = 0; attempt < 2; attempt += 1) {
+    try {
+      context.fs.unlinkSync(dir.at(name));
+      return;
+    } catch (error) {
+      if (errno(error) === "ENOENT") return;
+    }
+  }
+}
+
+/** Drops a staged body; one that is already gone is fine. */
+export function dropBody(context: DiskContext, body: Body): void {
+  let dir: Dir | null = null;
+  try {
+    dir = context.tree.openDir(body.dir);
+    unlinkQuietly(context, dir, body.id);
+  } catch {
+    // The directory went away, and the temporary with it.
+  } finally {
+    dir?.close();
+  }
+}
+
+/** Stages a stream, counting its bytes as they come. */
+export async function stageStream(
+  context: DiskContext,
+  path: string,
+  body: ReadableStream<Uint8Array>,
+  options: { maxBytes?: number; signal?: AbortSignal } = {},
+): Promise<Body> {
+  const { maxBytes = Infinity, signal } = options;
+  const reader = body.getReader();
+  const onAbort = (): void => void reader.cancel(signal?.reason).catch(() => undefined);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    signal?.throwIfAborted();
+    const target = writeTarget(context, path);
+    return await stageBody(context, target, async (fd) => {
+      let size = 0;
+      for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+        size += chunk.value.byteLength;
+        if (size > maxBytes) {
+          throw new StorageError("too_large", `The body for ${quote(path)} passes ${maxBytes} bytes.`, {
+            maxBytes,
+            size,
+          });
+        }
+        await writeAll(context.fs, fd, chunk.value);
+      }
+      signal?.throwIfAborted();
+    });
+  } catch (error) {
+    reader.cancel(error).catch(() => undefined);
+    signal?.throwIfAborted();
+    throw errno(error) === "" ? error : storageError(error, path);
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+  }
+}
+
+/** Where a file would be written; refuses what is not a file. */
+export function writeTarget(context: DiskContext, path: string): Target {
+  if (path === "") throw new StorageError("is_directory", "The root is a directory.", { path });
+  const target = context.tree.target(path, true);
+  if (target.stats?.isDirectory())
+    throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+  if (target.stats && !target.stats.isFile())
+    throw new StorageError("not_a_file", `${quote(path)} is not a regular file.`, { path });
+  return target;
+}

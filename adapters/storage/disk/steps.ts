@@ -1,0 +1,331 @@
+import { StorageError } from "../../../lib/storage.ts";
+import { errno } from "./fs.ts";
+import type { Stats } from "./fs.ts";
+import { printOf, revisionOf } from "./revision.ts";
+import type { DiskContext } from "./stage.ts";
+import { joinPath, quote } from "./tree.ts";
+import type { Dir } from "./tree.ts";
+
+/**
+ * A commit is a row of these. All paths are real ones (no links left), so a step means the same after a crash.
+ * `print`: what the moved, written or removed thing looks like; `old`: what a put or move replaces, or null.
+ */
+export type Step =
+  | { do: "mkdir"; dir: string; name: string; existed?: boolean }
+  | ({ do: "put"; dir: string; name: string; from: string; temp: string; print: string } & Replacing)
+  | { do: "remove"; dir: string; name: string; trash: string; print: string }
+  | ({ do: "move"; dir: string; name: string; toDir: string; toName: string; print: string } & Replacing);
+
+/** `copied`: what the backup is a copy of, where hard links do not work. */
+interface Replacing {
+  old: string | null;
+  backup: string;
+  copied?: string;
+}
+
+/** What the caller asked of a step's place, known only while the commit runs. */
+export interface Condition {
+  path: string;
+  revision?: string | null | undefined;
+  recursive?: boolean;
+  replace?: boolean;
+}
+
+/** A hard link could not be made: the replaced file has to be copied first. */
+export class NeedsCopy extends Error {
+  readonly dir: string;
+  readonly file: string;
+  readonly backup: string;
+
+  constructor(dir: string, file: string, backup: string) {
+    super("A backup has to be copied.");
+    this.dir = dir;
+    this.file = file;
+    this.backup = backup;
+  }
+}
+
+/** Directories that a commit works in, each opened once; not more at a time than descriptors are plenty. */
+export class OpenDirs {
+  readonly #context: DiskContext;
+  readonly #open = new Map<string, Dir>();
+
+  constructor(context: DiskContext) {
+    this.#context = context;
+  }
+
+  /** The directory, proven to be at its place this moment. */
+  get(rel: string): Dir {
+    const known = this.#open.get(rel);
+    if (known) {
+      known.verify();
+      // Back to the young end: two directories of one step must not push each other out.
+      this.#open.delete(rel);
+      this.#open.set(rel, known);
+      return known;
+    }
+    if (this.#open.size >= 64) {
+      const [oldest] = this.#open.values();
+      if (oldest) this.#forget(oldest);
+    }
+    const dir = this.#context.tree.openDir(rel);
+    this.#open.set(rel, dir);
+    return dir;
+  }
+
+  #forget(dir: Dir): void {
+    this.#open.delete(dir.rel);
+    dir.close();
+  }
+
+  close(): void {
+    for (const dir of this.#open.values()) this.#forget(dir);
+  }
+}
+
+const linkless = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
+
+/** The disagreement between an expected and the current revision. */
+export function conflict(path: string, expected: string | null, current: Stats | null): StorageError {
+  const currentRevision = current && revisionOf(current);
+  const what =
+    expected === null ? "already exists" : current === null ? "no longer exists" : "was changed meanwhile";
+  return new StorageError("conflict", `${quote(path)} ${what}.`, {
+    path,
+    expectedRevision: expected,
+    currentRevision,
+  });
+}
+
+/** Throws unless the place is as the caller requires. */
+export function checkRevision(condition: Condition, now: Stats | null): void {
+  const { revision, path } = condition;
+  if (revision === undefined) return;
+  if (revision !== (now && revisionOf(now))) throw conflict(path, revision, now);
+}
+
+/** Applies one step at once. Without a condition (recovery) a step that is already applied is left alone. */
+export function applyStep(
+  context: DiskContext,
+  dirs: OpenDirs,
+  step: Step,
+  condition: Condition | null,
+): void {
+  switch (step.do) {
+    case "mkdir":
+      return applyMkdir(context, dirs, step, condition);
+    case "put":
+      return applyPut(context, dirs, step, condition);
+    case "remove":
+      return applyRemove(context, dirs, step, condition);
+    case "move":
+      return applyMove(context, dirs, step, condition);
+  }
+}
+
+type StepOf<Do extends Step["do"]> = Extract<Step, { do: Do }>;
+
+function applyMkdir(
+  context: DiskContext,
+  dirs: OpenDirs,
+  step: StepOf<"mkdir">,
+  condition: Condition | null,
+): void {
+  const dir = dirs.get(step.dir);
+  try {
+    context.fs.mkdirSync(dir.at(step.name), context.dirMode);
+  } catch (error) {
+    if (errno(error) !== "EEXIST") throw error;
+    if (dir.child(step.name)?.isDirectory()) {
+      step.existed = true;
+      return;
+    }
+    const path = condition?.path ?? joinPath(step.dir, step.name);
+    throw new StorageError("exists", `${quote(path)} exists and is not a directory.`, { path });
+  }
+}
+
+/** Keeps what is about to be replaced under a second name, so that it can come back. */
+function keepBackup(context: DiskContext, dir: Dir, name: string, now: Stats, step: Replacing): void {
+  const { backup } = step;
+  const kept = dir.child(backup);
+  step.old = printOf(now);
+  if (kept !== null) {
+    if (kept.ino === now.ino || step.copied === step.old) return;
+    context.fs.unlinkSync(dir.at(backup));
+  }
+  try {
+    context.fs.linkSync(dir.at(name), dir.at(backup));
+  } catch (error) {
+    if (linkless.has(errno(error))) throw new NeedsCopy(dir.rel, name, backup);
+    throw error;
+  }
+}
+
+/** A place that a put or a file's move may take over. */
+function checkReplaceable(path: string, now: Stats | null): void {
+  if (now === null || now.isFile()) return;
+  if (now.isDirectory()) throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+  if (now.isSymbolicLink())
+    throw new StorageError("conflict", `${quote(path)} became a link meanwhile.`, { path });
+  throw new StorageError("not_a_file", `${quote(path)} is not a regular file.`, { path });
+}
+
+/** After a crash only what still looks as it did then is replaced: anything else is somebody's newer work. */
+function checkOld(path: string, now: Stats | null, old: string | null): void {
+  if ((now && printOf(now)) !== old)
+    throw new StorageError("conflict", `${quote(path)} was changed meanwhile.`, { path });
+}
+
+function applyPut(
+  context: DiskContext,
+  dirs: OpenDirs,
+  step: StepOf<"put">,
+  condition: Condition | null,
+): void {
+  const { fs } = context;
+  const path = condition?.path ?? joinPath(step.dir, step.name);
+  const source = dirs.get(step.from);
+  if (condition === null && source.child(step.temp) === null) return;
+  const dir = dirs.get(step.dir);
+  const now = dir.child(step.name);
+  if (condition === null && now && printOf(now) === step.print)
+    return void fs.unlinkSync(source.at(step.temp));
+  checkReplaceable(path, now);
+  if (condition) checkRevision(condition, now);
+  else checkOld(path, now, step.old);
+  if (now !== null) {
+    keepBackup(context, dir, step.name, now, step);
+  } else if (condition?.revision === null) {
+    // A link fails when the name appeared in this very moment; a rename would replace it.
+    if (linkInto(context, source, step.temp, dir, step.name, condition)) return;
+  }
+  fs.renameSync(source.at(step.temp), dir.at(step.name));
+}
+
+function linkInto(
+  context: DiskContext,
+  source: Dir,
+  temp: string,
+  dir: Dir,
+  name: string,
+  condition: Condition,
+): boolean {
+  try {
+    context.fs.linkSync(source.at(temp), dir.at(name));
+  } catch (error) {
+    if (errno(error) === "EEXIST") throw conflict(condition.path, null, dir.child(name));
+    if (linkless.has(errno(error))) return false;
+    throw error;
+  }
+  context.fs.unlinkSync(source.at(temp));
+  return true;
+}
+
+function applyRemove(
+  context: DiskContext,
+  dirs: OpenDirs,
+  step: StepOf<"remove">,
+  condition: Condition | null,
+): void {
+  const dir = dirs.get(step.dir);
+  const now = dir.child(step.name);
+  if (condition === null && (now === null || dir.child(step.trash) !== null || printOf(now) !== step.print))
+    return;
+  if (condition) checkRevision(condition, now);
+  const path = condition?.path ?? "";
+  if (now === null) throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+  step.print = printOf(now);
+  context.fs.renameSync(dir.at(step.name), dir.at(step.trash));
+  if (condition === null || condition.recursive || !now.isDirectory()) return;
+  // Looked at under its new name, where nobody can add to it between the look and the removal.
+  if (!isEmpty(context, dir, step.trash)) throw notEmpty(path);
+}
+
+/** Whether a directory has no children but temporaries. */
+export function isEmpty(context: DiskContext, dir: Dir, name: string): boolean {
+  return context.fs.readdirSync(dir.at(name)).every((child) => child.startsWith(".owtmp-"));
+}
+
+/** Refusal to remove a directory with children. */
+export function notEmpty(path: string): StorageError {
+  return new StorageError("not_empty", `${quote(path)} is a directory that is not empty.`, { path });
+}
+
+function applyMove(
+  context: DiskContext,
+  dirs: OpenDirs,
+  step: StepOf<"move">,
+  condition: Condition | null,
+): void {
+  const { fs } = context;
+  const dir = dirs.get(step.dir);
+  const toDir = dirs.get(step.toDir);
+  const now = dir.child(step.name);
+  if (condition === null && (now === null || printOf(now) !== step.print)) return;
+  const path = condition?.path ?? joinPath(step.dir, step.name);
+  if (now === null) throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+  step.print = printOf(now);
+  const taken = toDir.child(step.toName);
+  const toPath = joinPath(step.toDir, step.toName);
+  if (condition === null) checkOld(toPath, taken, step.old);
+  if (taken !== null) {
+    checkMoveOnto(toPath, now, taken, condition?.replace ?? true);
+    keepBackup(context, toDir, step.toName, taken, step);
+  }
+  fs.renameSync(dir.at(step.name), toDir.at(step.toName));
+  // Renaming between two names of one file does nothing.
+  if (taken?.ino === now.ino && dir.child(step.name)?.ino === now.ino) fs.unlinkSync(dir.at(step.name));
+}
+
+/** Refuses a move onto something that it must not or cannot replace. */
+export function checkMoveOnto(path: string, moved: Stats, taken: Stats, replace: boolean): void {
+  if (!replace || (moved.isDirectory() && !taken.isDirectory())) {
+    throw new StorageError("exists", `${quote(path)} already exists.`, { path });
+  }
+  checkReplaceable(path, taken);
+}
+
+/** Takes one step back, whether it was applied or not. What others put in its place meanwhile stays. */
+export function undoStep(context: DiskContext, dirs: OpenDirs, step: Step): void {
+  const { fs } = context;
+  if (step.do === "mkdir") {
+    if (step.existed) return;
+    try {
+      fs.rmdirSync(dirs.get(step.dir).at(step.name));
+    } catch (error) {
+      if (!["ENOENT", "ENOTEMPTY", "EEXIST", "ENOTDIR"].includes(errno(error))) throw error;
+    }
+  } else if (step.do === "put") {
+    undoPut(context, dirs, step);
+  } else if (step.do === "remove") {
+    const dir = dirs.get(step.dir);
+    if (dir.child(step.trash) !== null && dir.child(step.name) === null) {
+      fs.renameSync(dir.at(step.trash), dir.at(step.name));
+    }
+  } else {
+    undoMove(context, dirs, step);
+  }
+}
+
+function undoPut(context: DiskContext, dirs: OpenDirs, step: StepOf<"put">): void {
+  const { fs } = context;
+  // First, since the directory of the target may never have been made.
+  const source = dirs.get(step.from);
+  if (source.child(step.temp) !== null) fs.unlinkSync(source.at(step.temp));
+  const dir = dirs.get(step.dir);
+  const now = dir.child(step.name);
+  if (now === null || printOf(now) !== step.print) return;
+  if (dir.child(step.backup) !== null) fs.renameSync(dir.at(step.backup), dir.at(step.name));
+  else if (step.old === null) fs.unlinkSync(dir.at(step.name));
+}
+
+function undoMove(context: DiskContext, dirs: OpenDirs, step: StepOf<"move">): void {
+  const { fs } = context;
+  const dir = dirs.get(step.dir);
+  const toDir = dirs.get(step.toDir);
+  const moved = toDir.child(step.toName);
+  if (moved === null || printOf(moved) !== step.print || dir.child(step.name) !== null) return;
+  fs.renameSync(toDir.at(step.toName), dir.at(step.name));
+  if (toDir.child(step.backup) !== null) fs.renameSync(toDir.at(step.backup), toDir.at(step.toName));
+}

@@ -1,0 +1,166 @@
+import { StorageError, compareCodePoints, storagePathParts, temporaryName } from "../../../lib/storage.ts";
+import type { Entry } from "../../../lib/storage.ts";
+import { breathe, errno, storageError } from "./fs.ts";
+import { entryOf } from "./revision.ts";
+import { canUseHelper, walkWithHelper, type Pending } from "./walk-helper.ts";
+import { joinPath } from "./tree.ts";
+import type { Dir, DiskTree } from "./tree.ts";
+
+/** The event loop is given back after this many milliseconds of synchronous work. */
+const sliceMs = 8;
+const batchSize = 1000;
+/** A walk that found this many entries and is not through goes on in a process of its own. */
+const longWalk = 5000;
+/** A directory whose own size suggests many thousand names is read by the thread pool. */
+export const largeDirectory = 262_144;
+
+/** Gives others a turn once a slice of time is used up. */
+export class Slices {
+  #since: number = performance.now();
+
+  /** Whether it is time to call `turn`. */
+  due(): boolean {
+    return performance.now() - this.#since > sliceMs;
+  }
+
+  async turn(): Promise<void> {
+    await breathe();
+    this.#since = performance.now();
+  }
+}
+
+async function namesIn(tree: DiskTree, dir: Dir): Promise<string[]> {
+  const large = tree.fs.fstatSync(dir.fd).size > largeDirectory;
+  const names = large ? await tree.fs.readdir(dir.path) : tree.fs.readdirSync(dir.path);
+  // Undecodable names come with replacement characters, and several may look the same then.
+  return names.some((name) => name.includes("\uFFFD")) ? [...new Set(names)] : names;
+}
+
+/** Hands over the files and directories directly in an open directory, by their path under `shown`. */
+async function scan(
+  tree: DiskTree,
+  dir: Dir,
+  shown: string,
+  slices: Slices,
+  take: (entry: Entry, name: string) => void,
+  names?: ReadonlySet<string>,
+): Promise<void> {
+  for (const name of names ?? (await namesIn(tree, dir))) {
+    if (name.startsWith(".owtmp-") && temporaryName.test(name)) continue;
+    const stats = dir.child(name);
+    // Null: gone meanwhile, or a name that is not UTF-8 and therefore cannot be told in a path.
+    if (stats !== null && (stats.isFile() || stats.isDirectory()))
+      take(entryOf(joinPath(shown, name), stats), name);
+    if (slices.due()) await slices.turn();
+  }
+}
+
+/** The names that a directory can hold and a path can tell; others are simply not there. */
+function tellable(names: ReadonlySet<string>): Set<string> {
+  return new Set(
+    [...names].filter((name) => {
+      try {
+        return storagePathParts(name).length === 1;
+      } catch {
+        return false;
+      }
+    }),
+  );
+}
+
+/** The direct children of a directory, or those of some names, sorted; null when there is no such directory. */
+export async function listDirectory(
+  tree: DiskTree,
+  path: string,
+  names?: ReadonlySet<string>,
+): Promise<Entry[] | null> {
+  storagePathParts(path);
+  const found = tree.look(path);
+  if (found === null || !found.stats.isDirectory()) return null;
+  const entries: Entry[] = [];
+  let dir: Dir | null = null;
+  try {
+    dir = tree.openDir(found.rel, true);
+    await scan(tree, dir, path, new Slices(), (entry) => entries.push(entry), names && tellable(names));
+  } catch (error) {
+    throw storageError(error, path);
+  } finally {
+    dir?.close();
+  }
+  return entries.toSorted((a, b) => compareCodePoints(a.path, b.path));
+}
+
+/** Everything below a directory, in batches. */
+export async function* walkTree(
+  tree: DiskTree,
+  path: string,
+  options: { signal?: AbortSignal; skip?: (dir: string) => boolean } = {},
+): AsyncGenerator<Entry[]> {
+  storagePathParts(path);
+  const top = tree.look(path);
+  if (top === null || !top.stats.isDirectory()) return;
+  const slices = new Slices();
+  let pending = [{ rel: top.rel, shown: path }];
+  let batch: Entry[] = [];
+  let seen = 0;
+  for (let next = pending.pop(); next; next = pending.pop()) {
+    options.signal?.throwIfAborted();
+    const dir = openOrSkip(tree, next.rel);
+    if (dir === null) continue;
+    try {
+      await scan(tree, dir, next.shown, slices, (entry, name) => {
+        if (entry.kind === "dir") {
+          if (options.skip?.(entry.path) === true) return;
+          pending.push({ rel: joinPath(next.rel, name), shown: entry.path });
+        }
+        batch.push(entry);
+      });
+    } catch (error) {
+      // Whatever the system refuses is skipped; what a caller's own function throws is not.
+      if (errno(error) === "") throw error;
+    } finally {
+      dir.close();
+    }
+    if (batch.length >= batchSize) {
+      seen += batch.length;
+      yield batch;
+      batch = [];
+    }
+    if (seen >= longWalk && pending.length > 0 && !options.skip && canUseHelper(tree)) {
+      seen = Number.NEGATIVE_INFINITY;
+      pending = yield* helped(tree, pending, slices, options.signal);
+    }
+  }
+  if (batch.length > 0) yield batch;
+}
+
+/** The rest of a walk by the helper; answers what that left undone. */
+async function* helped(
+  tree: DiskTree,
+  pending: readonly Pending[],
+  slices: Slices,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Entry[], Pending[]> {
+  const walk = walkWithHelper(tree, pending);
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const { done, value } = await walk.next();
+      if (done) return value;
+      yield value;
+      if (slices.due()) await slices.turn();
+    }
+  } finally {
+    await walk.return([]);
+  }
+}
+
+/** Opens a directory of a walk; null when it went away, became a link or may not be read. */
+export function openOrSkip(tree: DiskTree, rel: string): Dir | null {
+  try {
+    return tree.openDir(rel, true);
+  } catch (error) {
+    if (error instanceof StorageError) return null;
+    throw error;
+  }
+}

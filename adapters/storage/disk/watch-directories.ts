@@ -1,0 +1,192 @@
+import { promises, readFileSync, watch as watchDirectory } from "node:fs";
+import type { FSWatcher } from "node:fs";
+import { temporaryName } from "../../../lib/storage.ts";
+import type { Watch, WatchBatch } from "../../../lib/storage.ts";
+import { errno } from "./fs.ts";
+import type { Dirent } from "./fs.ts";
+import { joinPath } from "./tree.ts";
+import type { Dir, DiskTree } from "./tree.ts";
+import { Slices, largeDirectory, openOrSkip } from "./walk.ts";
+
+/** What the system says when it grants no more watches. Anything else concerns one directory, which went away. */
+const exhausted: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENFILE", "ENOMEM"]);
+/** Reports gather for this long, milliseconds. */
+const gatherMs = 25;
+
+/** Whether this kind of watch works here: Linux with its `/proc`, and Node's own `fs.watch`. */
+export function canWatchDirectories(tree: DiskTree): boolean {
+  return (
+    process.platform === "linux" && tree.abilities.proc && !("Bun" in globalThis) && !("Deno" in globalThis)
+  );
+}
+
+/**
+ * Watches a tree by a watch of its own on each directory; null when the system grants no more watches. Linux
+ * has no recursive watch, and one that is emulated elsewhere loses what happens in directories that are
+ * created in one go or moved. Here a directory is always watched first and read afterwards.
+ */
+export async function watchDirectories(
+  tree: DiskTree,
+  listener: (batch: WatchBatch) => void,
+): Promise<Watch | null> {
+  const watches = new DirectoryWatches(tree, listener);
+  return (await watches.start()) ? watches : null;
+}
+
+class DirectoryWatches implements Watch {
+  readonly #tree: DiskTree;
+  readonly #listener: (batch: WatchBatch) => void;
+  readonly #watched = new Map<string, FSWatcher>();
+  readonly #queueLimit = queueLimit();
+  readonly #rootInode: number | undefined;
+  #changed = new Set<string>();
+  /** Of those, the names that came or went: directories perhaps. */
+  #renamed = new Set<string>();
+  #events = 0;
+  #timer: ReturnType<typeof setTimeout> | null = null;
+  #flushing = false;
+  #closed = false;
+
+  constructor(tree: DiskTree, listener: (batch: WatchBatch) => void) {
+    this.#tree = tree;
+    this.#listener = listener;
+    this.#rootInode = this.#inode();
+  }
+
+  /** Watches all directories; false when that is not possible. */
+  async start(): Promise<boolean> {
+    try {
+      await this.#cover("");
+    } catch {
+      this.#end();
+      return false;
+    }
+    return this.#watched.has("");
+  }
+
+  async close(): Promise<void> {
+    this.#end();
+  }
+
+  #end(): void {
+    this.#closed = true;
+    if (this.#timer !== null) clearTimeout(this.#timer);
+    for (const watcher of this.#watched.values()) watcher.close();
+    this.#watched.clear();
+  }
+
+  #inode(): number | undefined {
+    return this.#tree.fs.lstatSync(this.#tree.absolute(""))?.ino;
+  }
+
+  /** Watches a directory and all below it, first each one itself and then what it holds. */
+  async #cover(top: string): Promise<void> {
+    const slices = new Slices();
+    const pending = [top];
+    for (let rel = pending.pop(); rel !== undefined && !this.#closed; rel = pending.pop()) {
+      const dir = openOrSkip(this.#tree, rel);
+      if (dir === null) continue;
+      try {
+        this.#watch(rel, dir);
+        for (const child of await this.#read(dir)) {
+          if (child.isDirectory() && !temporaryName.test(child.name)) pending.push(joinPath(rel, child.name));
+        }
+      } finally {
+        dir.close();
+      }
+      if (slices.due()) await slices.turn();
+    }
+  }
+
+  #watch(rel: string, dir: Dir): void {
+    this.#watched.get(rel)?.close();
+    this.#watched.delete(rel);
+    try {
+      // The path of the descriptor: whatever its name has become meanwhile, this is the directory that was opened.
+      const watcher = watchDirectory(dir.path, { persistent: false }, (type, name) =>
+        this.#take(rel, type, name),
+      );
+      watcher.on("error", () => this.#take(rel, "rename", null));
+      this.#watched.set(rel, watcher);
+    } catch (error) {
+      if (exhausted.has(errno(error))) throw error;
+    }
+  }
+
+  async #read(dir: Dir): Promise<Dirent[]> {
+    const { fs } = this.#tree;
+    try {
+      if (fs.fstatSync(dir.fd).size <= largeDirectory) return fs.direntsSync(dir.path);
+      return await promises.readdir(dir.path, { withFileTypes: true });
+    } catch {
+      // It may not be read, or is gone; what is not listed is not watched.
+      return [];
+    }
+  }
+
+  #take(rel: string, type: string, name: string | null): void {
+    if (this.#closed) return;
+    this.#events += 1;
+    if (name !== null && temporaryName.test(name)) return;
+    const path = name === null ? rel : joinPath(rel, name);
+    this.#changed.add(path);
+    if (type === "rename") this.#renamed.add(path);
+    this.#timer ??= setTimeout(() => void this.#flush(), gatherMs);
+  }
+
+  async #flush(): Promise<void> {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    const changed = this.#changed;
+    const renamed = this.#renamed;
+    const overflown = this.#events >= this.#queueLimit;
+    this.#changed = new Set();
+    this.#renamed = new Set();
+    this.#events = 0;
+    let lost = this.#inode() !== this.#rootInode;
+    try {
+      if (!lost) await this.#follow(overflown ? [""] : [...renamed]);
+    } catch {
+      // No more watches are granted: what is there now would go unseen.
+      lost = true;
+    }
+    this.#flushing = false;
+    this.#timer = null;
+    if (this.#closed) return;
+    if (this.#changed.size > 0) this.#timer = setTimeout(() => void this.#flush(), gatherMs);
+    changed.delete("");
+    if (lost) {
+      this.#end();
+      this.#listener({ paths: [], missed: true, lost: true });
+    } else if (overflown) this.#listener({ paths: [], missed: true });
+    else if (changed.size > 0) this.#listener({ paths: [...changed], missed: false });
+  }
+
+  /** Lets go of directories that are no longer what they were, and watches those that are there now. */
+  async #follow(paths: readonly string[]): Promise<void> {
+    for (const path of paths.toSorted((a, b) => a.length - b.length)) {
+      if (this.#watched.has(path)) this.#release(path);
+      const absolute = this.#tree.absolute(path);
+      if (this.#tree.fs.lstatSync(absolute)?.isDirectory()) await this.#cover(path);
+    }
+  }
+
+  #release(path: string): void {
+    const below = path === "" ? "" : `${path}/`;
+    for (const [rel, watcher] of this.#watched) {
+      if (rel !== path && !rel.startsWith(below)) continue;
+      watcher.close();
+      this.#watched.delete(rel);
+    }
+  }
+}
+
+/** Half of what the kernel keeps for us: when so much came at once, it may have thrown some away. */
+function queueLimit(): number {
+  try {
+    const kept = Number(readFileSync("/proc/sys/fs/inotify/max_queued_events", "utf8"));
+    return kept > 0 ? kept / 2 : 8192;
+  } catch {
+    return 8192;
+  }
+}

@@ -1,0 +1,276 @@
+import { CatalogIndex } from "./index.ts";
+import { Slices } from "../slices.ts";
+import { StorageError, type Change, type Entry, type ReadableStorage } from "../storage.ts";
+
+/** What happened to a file or directory. A `delete` or `rename` of a directory covers everything below it. */
+export interface FileChange {
+  type: "write" | "delete" | "rename" | "mkdir";
+  path: string;
+  /** The new path, of renames. */
+  toPath?: string;
+  /** The new revision, of writes. */
+  revision?: string;
+}
+
+type Source = Pick<ReadableStorage, "stat" | "list" | "walk">;
+
+/** A directory to look into: at some names, or at all of them. */
+interface Unit {
+  names: Set<string> | null;
+}
+
+/** Beyond this many reports at once it is quicker, and takes less memory, to look at everything. */
+const mostReports = 200_000;
+
+/**
+ * Keeps a {@link CatalogIndex} true to a storage. Reports say only *where* to look; what is there is read from
+ * the storage, compared with the index, and each difference is raised once. Directories are looked into one
+ * after another, so nothing that was read earlier ever overwrites what was read later.
+ */
+export class CatalogKeeper {
+  readonly index: CatalogIndex = new CatalogIndex();
+  readonly #source: Source;
+  readonly #raise: (change: FileChange) => void;
+  readonly #units = new Map<string, Unit>();
+  /** Our own commits come before reports: their callers wait. */
+  readonly #urgent: (() => Promise<void>)[] = [];
+  readonly #held = new Set<readonly string[]>();
+  #waiting: string[] = [];
+  readonly #idle: (() => void)[] = [];
+  #built = false;
+  #running = false;
+  #closed = false;
+
+  constructor(source: Source, raise: (change: FileChange) => void) {
+    this.#source = source;
+    this.#raise = raise;
+  }
+
+  /** Fills the index, then looks at what was reported meanwhile. */
+  async build(): Promise<void> {
+    for await (const batch of this.#source.walk("")) {
+      if (this.#closed) return;
+      this.index.put(batch);
+    }
+    this.#built = true;
+    this.#kick();
+    await this.settled();
+  }
+
+  /** Looks at paths that may have changed, soon. */
+  report(paths: readonly string[]): void {
+    if (paths.length > mostReports) return this.reportAll();
+    const now = this.#held.size === 0 ? paths : this.#sortOut(paths);
+    // Directories first: what lies below a new one is found with it.
+    const sorted = now.length > 1 ? now.toSorted((a, b) => a.length - b.length) : now;
+    for (const path of sorted) {
+      const { dir, name } = split(path);
+      this.#enqueue(dir, [name]);
+    }
+    this.#kick();
+  }
+
+  /** Looks at everything, soon. */
+  reportAll(): void {
+    this.#units.clear();
+    this.#enqueue("", null);
+    this.#kick();
+  }
+
+  /** Resolves when nothing is left to look at. */
+  settled(): Promise<void> {
+    if (!this.#busy()) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#idle.push(resolve);
+    });
+  }
+
+  /**
+   * Puts off reports about paths that a commit of ours is changing, so that it is told once and as what it is:
+   * a rename, not a deletion and a new file. Returns what ends it.
+   */
+  hold(changes: readonly Change[]): () => void {
+    const paths = changes.flatMap(pathsOf);
+    this.#held.add(paths);
+    return () => {
+      this.#held.delete(paths);
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      if (waiting.length > 0) this.report(waiting);
+    };
+  }
+
+  /** Takes in what a commit of ours changed. Done when the events are raised; while the index is being built it only takes note. */
+  async own(changes: readonly Change[]): Promise<void> {
+    if (!this.#built) return this.report(changes.flatMap(pathsOf));
+    await new Promise<void>((resolve) => {
+      this.#urgent.push(() => this.#takeIn(changes).finally(resolve));
+      this.#kick();
+    });
+  }
+
+  /** Stops looking. */
+  close(): void {
+    this.#closed = true;
+    this.#units.clear();
+    this.#kick();
+  }
+
+  #busy(): boolean {
+    return this.#running || this.#units.size > 0 || this.#urgent.length > 0;
+  }
+
+  #sortOut(paths: readonly string[]): string[] {
+    const now: string[] = [];
+    for (const path of paths) {
+      const held = [...this.#held].some((list) => list.some((one) => touches(one, path)));
+      (held ? this.#waiting : now).push(path);
+    }
+    return now;
+  }
+
+  #enqueue(dir: string, names: readonly string[] | null): void {
+    const unit = this.#units.get(dir);
+    if (!unit) this.#units.set(dir, { names: names && new Set(names) });
+    else if (names === null) unit.names = null;
+    else for (const name of names) unit.names?.add(name);
+  }
+
+  #kick(): void {
+    if (this.#running || !this.#built) return;
+    this.#running = true;
+    void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    const slices = new Slices();
+    for (;;) {
+      // A storage that fails leaves the index as it was; whoever asks for the file itself is told why.
+      const urgent = this.#urgent.shift();
+      if (urgent) await urgent().catch(() => undefined);
+      else {
+        const [next] = this.#units;
+        if (!next) break;
+        this.#units.delete(next[0]);
+        await this.#look(next[0], next[1].names).catch(() => undefined);
+      }
+      await slices.breathe();
+    }
+    this.#running = false;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  async #takeIn(changes: readonly Change[]): Promise<void> {
+    for (const change of changes) {
+      const target = change.op === "move" ? change.to : change.path;
+      await this.#knowParents(target);
+      if (change.op === "move" && this.index.get(change.from) && this.index.isDir(split(target).dir)) {
+        this.index.move(change.from, target);
+        this.#raise({ type: "rename", path: change.from, toPath: target });
+        await this.#refresh(target);
+        await this.#refresh(split(change.from).dir);
+        await this.#refresh(split(target).dir);
+      } else {
+        for (const path of pathsOf(change)) {
+          const { dir, name } = split(path);
+          await this.#look(dir, new Set([name]));
+        }
+      }
+    }
+  }
+
+  /** A commit makes the parents it needs: they are part of its event, so they enter the index without one. */
+  async #knowParents(path: string): Promise<void> {
+    for (let slash = path.indexOf("/"); slash >= 0; slash = path.indexOf("/", slash + 1)) {
+      const dir = path.slice(0, slash);
+      if (!this.index.isDir(dir) && !(await this.#refresh(dir))) return;
+    }
+  }
+
+  /** Reads one entry anew without raising anything; false when it is no file or directory. */
+  async #refresh(path: string): Promise<boolean> {
+    if (path === "") return true;
+    const { dir, name } = split(path);
+    const entry = (await this.#list(dir, new Set([name])))?.[0];
+    if (entry) this.index.put([entry]);
+    return entry !== undefined;
+  }
+
+  /** The children of a directory, all or some; null when it is none. One that may not be read has none. */
+  async #list(dir: string, names: ReadonlySet<string> | null): Promise<Entry[] | null> {
+    try {
+      const entries = await this.#source.list(dir, names ? { names } : {});
+      if (!entries || !names) return entries;
+      return entries.filter((entry) => names.has(split(entry.path).name));
+    } catch (error) {
+      if (!(error instanceof StorageError)) throw error;
+      if (error.code === "denied") return [];
+      if (error.code === "outside" || error.code === "not_a_directory") return null;
+      throw error;
+    }
+  }
+
+  async #look(dir: string, names: ReadonlySet<string> | null): Promise<void> {
+    const parent = split(dir);
+    // An unknown directory is found by looking at it from above, and then as a whole.
+    if (!this.index.isDir(dir)) return this.#enqueue(parent.dir, [parent.name]);
+    const now = await this.#list(dir, names);
+    if (now === null && dir !== "") return this.#enqueue(parent.dir, [parent.name]);
+    const self = dir === "" ? null : await this.#source.stat(dir);
+    this.#compare(dir, names, now ?? []);
+    if (self?.kind === "dir") this.index.put([{ ...self, path: dir }]);
+  }
+
+  /** Takes over what a directory holds now, raising the differences. Nothing else happens in between. */
+  #compare(dir: string, names: ReadonlySet<string> | null, now: readonly Entry[]): void {
+    const before = new Map(this.#known(dir, names).map((entry) => [entry.path, entry]));
+    const changed: Entry[] = [];
+    const raised: FileChange[] = [];
+    for (const entry of now) {
+      const old = before.get(entry.path);
+      before.delete(entry.path);
+      const same = old?.kind === entry.kind;
+      if (old && !same) {
+        this.index.remove(old.path);
+        raised.push({ type: "delete", path: old.path });
+      }
+      if (entry.kind === "dir") {
+        if (!same) raised.push({ type: "mkdir", path: entry.path });
+        // A directory that is reported may be another one of the same name.
+        this.#enqueue(entry.path, null);
+      }
+      if (same && this.index.holds(entry)) continue;
+      changed.push(entry);
+      if (entry.kind === "file") raised.push({ type: "write", path: entry.path, revision: entry.revision });
+    }
+    for (const path of before.keys()) {
+      this.index.remove(path);
+      this.#raise({ type: "delete", path });
+    }
+    this.index.put(changed);
+    for (const change of raised) this.#raise(change);
+  }
+
+  #known(dir: string, names: ReadonlySet<string> | null): Entry[] {
+    if (names === null) return this.index.children(dir);
+    const known: Entry[] = [];
+    for (const name of names) {
+      const entry = this.index.get(dir === "" ? name : `${dir}/${name}`);
+      if (entry) known.push(entry);
+    }
+    return known;
+  }
+}
+
+function split(path: string): { dir: string; name: string } {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? { dir: "", name: path } : { dir: path.slice(0, slash), name: path.slice(slash + 1) };
+}
+
+function pathsOf(change: Change): string[] {
+  return change.op === "move" ? [change.from, change.to] : [change.path];
+}
+
+function touches(a: string, b: string): boolean {
+  return a === b || a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
+}

@@ -1,0 +1,115 @@
+import { formatPatch, structuredPatch } from "diff";
+import { sha256Hex } from "../hash.ts";
+import type { Change, ReadableStorage } from "../storage.ts";
+
+/** Most characters of a diff that a host is shown; the rest is counted, not shown. */
+const longestDiff = 200_000;
+/** Files larger than this are described by size and hash instead of by their lines. */
+const largestText = 1024 * 1024;
+/** Most files listed when a whole directory goes. */
+const mostListed = 200;
+
+/** A unified diff of what a commit will do, against what is there now; binary files by size and hash. */
+export async function describeChanges(storage: ReadableStorage, changes: readonly Change[]): Promise<string> {
+  const pieces: string[] = [];
+  let length = 0;
+  for (const change of changes) {
+    if (length > longestDiff) break;
+    const piece = await describeChange(storage, change);
+    pieces.push(piece);
+    length += piece.length;
+  }
+  const diff = pieces.join("");
+  if (diff.length <= longestDiff && pieces.length === changes.length) return diff;
+  const left = changes.length - pieces.length;
+  return `${diff.slice(0, longestDiff)}\n(cut here: the whole diff is longer${left > 0 ? `, ${left} more changes are not shown` : ""})\n`;
+}
+
+async function describeChange(storage: ReadableStorage, change: Change): Promise<string> {
+  switch (change.op) {
+    case "mkdir":
+      return `create directory ${change.path}\n`;
+    case "move":
+      return `rename ${change.from}\n    to ${change.to}${change.replace ? " (replacing what is there)" : ""}\n`;
+    case "remove":
+      return describeRemoval(storage, change.path);
+    case "write": {
+      const old = await contentAt(storage, change.path);
+      const body = change.body;
+      const next = body instanceof Uint8Array ? ofBytes(body) : { text: null, label: `${body.size} bytes` };
+      return describeContent(change.path, old, next);
+    }
+  }
+}
+
+async function describeRemoval(storage: ReadableStorage, path: string): Promise<string> {
+  const entry = await storage.stat(path);
+  if (entry?.kind !== "dir") return describeContent(path, await contentAt(storage, path), null);
+  const files: string[] = [];
+  for await (const batch of storage.walk(path)) {
+    for (const item of batch) if (item.kind === "file") files.push(item.path);
+    if (files.length > mostListed) break;
+  }
+  const shown = files.toSorted().slice(0, mostListed);
+  const pieces = await Promise.all(
+    shown.map(async (file) => describeContent(file, await contentAt(storage, file), null)),
+  );
+  const more = files.length > mostListed ? `(and more files below ${path})\n` : "";
+  return `remove directory ${path}\n${pieces.join("")}${more}`;
+}
+
+/** What a file holds: its text, or a label where there is no text to show. */
+interface Content {
+  text: string | null;
+  label: string;
+}
+
+async function contentAt(storage: ReadableStorage, path: string): Promise<Content | null> {
+  const entry = await storage.stat(path);
+  if (!entry || entry.kind !== "file") return null;
+  if (entry.size > largestText) return { text: null, label: `${entry.size} bytes` };
+  const file = await storage.readFile(path);
+  return file && ofBytes(file.bytes);
+}
+
+function ofBytes(bytes: Uint8Array): Content {
+  if (bytes.length <= largestText && !bytes.includes(0)) {
+    try {
+      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+      return { text, label: `${bytes.length} bytes` };
+    } catch {
+      // Not text: shown by size and hash.
+    }
+  }
+  return { text: null, label: `${bytes.length} bytes, sha256 ${sha256Hex(bytes)}` };
+}
+
+function describeContent(path: string, old: Content | null, next: Content | null): string {
+  const from = old ? `a/${path}` : "/dev/null";
+  const to = next ? `b/${path}` : "/dev/null";
+  const oldText = old ? old.text : "";
+  const newText = next ? next.text : "";
+  if (oldText === null || newText === null) {
+    return `--- ${from}\n+++ ${to}\nBinary or large: ${old?.label ?? "absent"} -> ${next?.label ?? "removed"}\n`;
+  }
+  if (oldText === newText) {
+    return old && next
+      ? `--- ${from}\n+++ ${to}\n(no change)\n`
+      : `--- ${from}\n+++ ${to}\n(an empty file)\n`;
+  }
+  // Comparing two long and wholly different texts takes quadratic time: past the limit both are shown whole.
+  const patch = structuredPatch(from, to, oldText, newText, undefined, undefined, {
+    context: 3,
+    timeout: 250,
+  });
+  if (!patch) return `--- ${from}\n+++ ${to}\n${marked("-", oldText)}${marked("+", newText)}`;
+  return formatPatch(patch).replace(/^=+\n/, "");
+}
+
+function marked(mark: string, text: string): string {
+  return text
+    .slice(0, longestDiff)
+    .split("\n")
+    .map((line) => `${mark}${line}\n`)
+    .join("");
+}

@@ -1,0 +1,140 @@
+import { sha256Hex } from "../hash.ts";
+import { absolutePath } from "../paths.ts";
+import {
+  readText,
+  StorageError,
+  type Change,
+  type Entry,
+  type ReadableStorage,
+  type Storage,
+} from "../storage.ts";
+import type { Workspace } from "../workspaces.ts";
+
+/** The workspace as a plan sees it: every read is remembered with its revision, and the commit insists on it. */
+export interface View extends Pick<ReadableStorage, "stat" | "list" | "readFile"> {
+  /** Strict UTF-8 text of a file, null when absent. */
+  readText(path: string): Promise<string | null>;
+}
+
+/** What a handler wants changed and what it will answer. */
+export interface Plan<T> {
+  /** In workspace paths. Writes to paths that the plan read are guarded by the revision it saw. None: nothing to change, still asked and audited. */
+  changes: readonly Change[];
+  /** What is done elsewhere (at the engine) once it is allowed; when it fails, nothing is recorded as done. */
+  effect?(): Promise<void>;
+  /** The answer once committed; entries are those of `changes`, in order. */
+  answer(entries: readonly (Entry | null)[]): T | Promise<T>;
+}
+
+/** A write that wants the host's yes. */
+export interface WriteRequest<T> {
+  /** The contract's action word, e.g. `plugins.add`. */
+  action: string;
+  /** One line for the host, naming the thing. */
+  summary: string;
+  /** Absolute paths that the contract lists for this action; every other path the plan changes is added. */
+  paths: readonly string[];
+  /** Audit targets, one entry each. */
+  targets: readonly string[];
+  /** `replan`: a file that moved while the host thought is planned again (merges). `refuse`: that is a 409 (overwrites). */
+  onConflict: "replan" | "refuse";
+  /** Reads, validates and says what to change; throws an ApiError for what is wrong. Called before the host is asked, and again when a merge meets a conflict. */
+  plan(view: View): Promise<Plan<T>>;
+}
+
+/** A plan with the revisions its changes insist on. */
+export interface Guarded<T> {
+  plan: Plan<T>;
+  changes: readonly Change[];
+  /** Revision of every path that the plan read, null for absent. */
+  seen: ReadonlyMap<string, string | null>;
+  /** What directories that will be removed whole held when the host was shown them. */
+  trees: ReadonlyMap<string, string>;
+}
+
+/** Plans a write: its changes, guarded by what the plan saw. */
+export async function prepare<T>(workspace: Workspace, request: WriteRequest<T>): Promise<Guarded<T>> {
+  const seen = new Map<string, string | null>();
+  const plan = await request.plan(recordingView(workspace.storage, seen));
+  const changes = plan.changes.map((change): Change => {
+    if (change.op !== "write" && change.op !== "remove") return change;
+    const revision = seen.get(change.path);
+    return change.ifRevision !== undefined || revision === undefined
+      ? change
+      : { ...change, ifRevision: revision };
+  });
+  const trees = new Map<string, string>();
+  for (const change of changes) {
+    if (change.op === "remove" && change.recursive)
+      trees.set(change.path, await fingerprint(workspace.storage, change.path));
+  }
+  return { plan, changes, seen, trees };
+}
+
+function recordingView(storage: Storage, seen: Map<string, string | null>): View {
+  // The first read counts: a plan that reads twice must find both times what the commit will insist on.
+  const note = (path: string, entry: Entry | null): void => {
+    if (!seen.has(path)) seen.set(path, entry?.revision ?? null);
+  };
+  return {
+    async stat(path) {
+      const entry = await storage.stat(path);
+      // Directories change with each name in them: no write insists on one.
+      if (entry?.kind !== "dir") note(path, entry);
+      return entry;
+    },
+    list: (path) => storage.list(path),
+    async readFile(path, options) {
+      const file = await storage.readFile(path, options);
+      note(path, file?.entry ?? null);
+      return file;
+    },
+    async readText(path) {
+      const file = await readText(storage, path);
+      note(path, file?.entry ?? null);
+      return file?.text ?? null;
+    },
+  };
+}
+
+/** Throws a conflict when anything that a plan read is no more what it was. */
+export async function insistOnSeen<T>(storage: Storage, { seen, trees }: Guarded<T>): Promise<void> {
+  for (const [path, revision] of seen) {
+    const current = (await storage.stat(path))?.revision ?? null;
+    if (current !== revision) throw moved(path, revision, current);
+  }
+  for (const [path, held] of trees)
+    if ((await fingerprint(storage, path)) !== held) throw moved(path, null, null);
+}
+
+function moved(path: string, expectedRevision: string | null, currentRevision: string | null): StorageError {
+  const details = { path, expectedRevision, currentRevision };
+  return new StorageError("conflict", `${JSON.stringify(path)} changed meanwhile.`, details);
+}
+
+/** A text that differs whenever a file below a directory came, went or changed. */
+export async function fingerprint(storage: Storage, path: string): Promise<string> {
+  const files: string[] = [];
+  for await (const batch of storage.walk(path))
+    for (const entry of batch) files.push(`${entry.path}\0${entry.revision}`);
+  return sha256Hex(files.toSorted().join("\n"));
+}
+
+/** Absolute paths where writes through links land: the host has to see those as well (I32). */
+export async function linkedPaths(workspace: Workspace, changes: readonly Change[]): Promise<string[]> {
+  const paths: string[] = [];
+  for (const change of changes) {
+    const real = change.op === "write" ? await realPath(workspace.storage, change.path) : null;
+    if (real !== null) paths.push(absolutePath(workspace.path, real));
+  }
+  return paths;
+}
+
+/** Where links lead on the way to a path, also one that does not exist yet; null when there are none. */
+async function realPath(storage: Storage, path: string): Promise<string | null> {
+  const entry = await storage.stat(path);
+  const slash = path.lastIndexOf("/");
+  if (entry || slash < 0) return entry?.real ?? null;
+  const above = await realPath(storage, path.slice(0, slash));
+  return above === null ? null : above + path.slice(slash);
+}

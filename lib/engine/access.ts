@@ -1,0 +1,144 @@
+import type { AuditRecord } from "../audit.ts";
+import type { Approval } from "../changes.ts";
+import { grantsPermission, mayGrant, withoutGrants } from "./grants.ts";
+import { placeCall, type Placed } from "./rules.ts";
+import { ApiError } from "../errors.ts";
+import { insistOnOpenPath } from "../protected-paths.ts";
+import { peekBody } from "../proxy/body.ts";
+import type { Context } from "../route.ts";
+import { scopeReaches } from "../scopes.ts";
+
+/** The action word of proxied calls, in approvals and audit. */
+const action = "opencode.proxy";
+/** What a host is shown, and so the most that it can allow, bytes. */
+const mostShown = 64 * 1024;
+
+/** A call of the engine, as the rules see it. */
+export interface EngineCall extends Placed {
+  method: string;
+  /** Whether it does more than show something: refused on read-only servers, closed to viewers, audited. */
+  acts: boolean;
+}
+
+/** Places a call. A WebSocket carries more than an answer, so one that the table does not name is no reading. */
+export function engineCall(method: string, rawPath: string, upgrade: boolean): EngineCall {
+  const placed = placeCall(method, rawPath);
+  const kind = upgrade && placed.class === "read" ? "command" : placed.class;
+  const reads = (method === "GET" || method === "HEAD") && kind === "read";
+  return { ...placed, class: kind, method, acts: !reads };
+}
+
+/** Refuses what the caller may not do at all: I08, I09 and contract 10.14, 1. Attempts to answer permissions are recorded. */
+export async function insistOnRights(context: Context, call: EngineCall, search: string): Promise<void> {
+  const { caller, services } = context;
+  if (call.acts && services.host.config.readOnly) {
+    throw new ApiError("read_only", "This server is read-only; through it the engine can only be looked at.");
+  }
+  const required = call.class === "permission" ? "owner" : call.acts ? "collaborator" : "viewer";
+  if (!scopeReaches(caller.scope, required)) {
+    if (call.class === "permission") await recordCall(context, call, { outcome: "denied" });
+    const message =
+      required === "owner"
+        ? "Only an owner answers permission requests of the engine."
+        : "This call of the engine needs the scope collaborator.";
+    throw new ApiError("forbidden", message, { required, scope: caller.scope });
+  }
+  const file = fileRead(call.path, search);
+  if (file !== null) insistOnOpenPath(context, file);
+}
+
+/** A call that may go on: as what it turned out to be, who allowed it, and the body to send. */
+export interface PermittedCall {
+  call: EngineCall;
+  /** Null when nobody was asked. */
+  approval: Approval | null;
+  body: ReadableStream<Uint8Array> | null;
+}
+
+/**
+ * Asks the host, in manual mode, before a call runs a command or changes the engine (I07); a prompt that brings
+ * its own permissions is such a change. The host sees the whole body, so a longer one than it is shown is refused.
+ */
+export async function permitCall(
+  context: Context,
+  call: EngineCall,
+  body: ReadableStream<Uint8Array> | null,
+): Promise<PermittedCall> {
+  const grants = call.class === "prompt" && mayGrant(call);
+  const asks = call.class === "command" || call.class === "change";
+  if (context.services.host.config.approval.mode === "auto" || !(asks || grants))
+    return { call, approval: null, body };
+  const peeked = body === null ? null : await peekBody(body, mostShown);
+  if (grants && !(peeked?.whole && grantsPermission(peeked.bytes))) {
+    const rest = peeked?.body ?? null;
+    return { call, approval: null, body: rest && !peeked?.whole ? withoutGrants(rest) : rest };
+  }
+  const raised: EngineCall = grants ? { ...call, class: "change" } : call;
+  if (peeked && !peeked.whole) {
+    await peeked.body?.cancel();
+    const message = `The host is asked before this call, and is shown at most ${mostShown} bytes of it.`;
+    throw new ApiError("body_too_large", message, { maxBytes: mostShown });
+  }
+  const approval = await context.services.changes.permit(context, {
+    ...told(raised),
+    paths: [context.workspace.path],
+    diff: `${call.method} ${call.path}\n${shown(peeked?.bytes)}`,
+  });
+  return { call: raised, approval, body: peeked?.body ?? null };
+}
+
+/** How a call ended, for the audit. */
+export interface CallResult {
+  /** Absent when it was done. */
+  outcome?: AuditRecord["outcome"];
+  /** What the engine answered with, if it did. */
+  status?: number;
+  approval?: Approval | null;
+}
+
+/** Records a call that acts; others leave no trace but the log. */
+export async function recordCall(context: Context, call: EngineCall, result: CallResult): Promise<void> {
+  if (!call.acts) return;
+  const { targets, summary } = told(call);
+  const { outcome, status, approval } = result;
+  const record: AuditRecord = {
+    actor: context.caller.actor,
+    action,
+    target: targets[0] ?? "",
+    summary: status === undefined ? summary : `${summary}: the engine answered ${status}`,
+    ...(outcome ? { outcome } : {}),
+    ...(approval ? { approval } : {}),
+  };
+  await context.services.audit.record(context.workspace.id, [record]);
+}
+
+const verbs: Readonly<Record<EngineCall["class"], string>> = {
+  read: "Call the engine",
+  prompt: "Converse with the engine",
+  command: "Run a command through the engine",
+  change: "Change the engine",
+  permission: "Answer a permission request of the engine",
+};
+
+function told(call: EngineCall): { action: string; summary: string; targets: string[] } {
+  const target = `${call.method} ${call.path}`;
+  return { action, summary: `${verbs[call.class]} (${target})`, targets: [target] };
+}
+
+/** JSON as the engine will understand it, whatever escapes it is written with; other text as it is. */
+function shown(bytes: Uint8Array | undefined): string {
+  if (bytes === undefined || bytes.length === 0) return "";
+  const text = new TextDecoder().decode(bytes);
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+/** The file whose contents a call shows, if that is what it does: names can be closed to viewers (I05). */
+function fileRead(path: string, search: string): string | null {
+  const place = path.toLowerCase();
+  if (place === "/file/content") return new URLSearchParams(search).get("path");
+  return place.startsWith("/api/fs/read/") ? path.slice("/api/fs/read/".length) : null;
+}

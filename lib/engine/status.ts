@@ -1,0 +1,122 @@
+import {
+  askEngine,
+  causeOf,
+  engineAddress,
+  engineAuthorization,
+  engineBase,
+  parsedOrText,
+  type EngineConfig,
+} from "../engine.ts";
+import { ApiError } from "../errors.ts";
+import { isJsonObject } from "../json.ts";
+
+/** What keeps an engine from being used. */
+export type EngineProblem =
+  | "unconfigured"
+  | "invalid_url"
+  | "refused"
+  | "unknown_host"
+  | "unreachable"
+  | "timeout"
+  | "credentials_missing"
+  | "credentials_wrong"
+  | "not_an_engine"
+  | "unhealthy";
+
+/** One look at an engine: the answer to "why does it not work?". */
+export interface EngineStatus {
+  /** Whether it can be used. */
+  ok: boolean;
+  /** Whether anything answers at its address. */
+  reachable: boolean;
+  baseUrl: string | null;
+  /** The directory that it works in for this workspace. */
+  directory: string | null;
+  version: string | null;
+  /** How long it took to answer, milliseconds; null when it did not. */
+  latencyMs: number | null;
+  problem: { code: EngineProblem; message: string } | null;
+}
+
+/** How long an engine may take to say that it is well, milliseconds. */
+const patienceMs = 5000;
+
+/** Looks at the engine of a workspace. Never throws for what is wrong with it. */
+export async function lookAtEngine(
+  fetch: typeof globalThis.fetch,
+  config: EngineConfig,
+  signal: AbortSignal,
+): Promise<EngineStatus> {
+  const status: EngineStatus = {
+    ok: false,
+    reachable: false,
+    baseUrl: engineAddress(config),
+    directory: config.directory?.trim() || null,
+    version: null,
+    latencyMs: null,
+    problem: null,
+  };
+  const started = performance.now();
+  try {
+    const base = engineBase(config);
+    const request = { method: "GET", path: "/global/health", signal, bare: true, patienceMs };
+    const response = await askEngine(fetch, config, request);
+    const body = parsedOrText((await response.text()).trim());
+    status.latencyMs = Math.round((performance.now() - started) * 10) / 10;
+    status.reachable = true;
+    const health = isJsonObject(body) && typeof body["healthy"] === "boolean" ? body : null;
+    if (typeof health?.["version"] === "string") status.version = health["version"];
+    status.problem = answerProblem(response.status, health, base, engineAuthorization(config) !== null);
+    status.ok = status.problem === null;
+  } catch (error) {
+    status.problem = failureProblem(error);
+  }
+  return status;
+}
+
+function answerProblem(
+  status: number,
+  health: Readonly<Record<string, unknown>> | null,
+  { origin }: URL,
+  credentials: boolean,
+): EngineStatus["problem"] {
+  if (status === 401 || status === 403) {
+    return credentials
+      ? {
+          code: "credentials_wrong",
+          message: `The engine at ${origin} refuses the configured user and password.`,
+        }
+      : {
+          code: "credentials_missing",
+          message: `The engine at ${origin} wants a password: set --opencode-username and --opencode-password.`,
+        };
+  }
+  if (status >= 400 || health === null) {
+    const message = `What answers at ${origin} (with status ${status}) does not look like an OpenCode engine.`;
+    return { code: "not_an_engine", message };
+  }
+  return health["healthy"] === true
+    ? null
+    : { code: "unhealthy", message: `The engine at ${origin} answers that it is not well.` };
+}
+
+const failures: Readonly<Record<string, EngineProblem>> = {
+  opencode_unconfigured: "unconfigured",
+  opencode_url_invalid: "invalid_url",
+  opencode_timeout: "timeout",
+};
+const causes: Readonly<Record<string, EngineProblem>> = {
+  ECONNREFUSED: "refused",
+  ENOTFOUND: "unknown_host",
+  EAI_AGAIN: "unknown_host",
+};
+
+function failureProblem(error: unknown): EngineStatus["problem"] {
+  if (!(error instanceof ApiError)) {
+    const message = `The engine broke off its answer (${causeOf(error)}).`;
+    return { code: "unreachable", message };
+  }
+  const { details, message } = error;
+  const cause = isJsonObject(details) ? String(details["cause"]) : "";
+  return { code: failures[error.code] ?? causes[cause] ?? "unreachable", message };
+}

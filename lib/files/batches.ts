@@ -1,0 +1,120 @@
+import { base64Length, writeBase64 } from "../base64.ts";
+import { ApiError } from "../errors.ts";
+import { StorageError, type Entry } from "../storage.ts";
+
+/** Most items of a batch, and most bytes of a file in one (wire contract, 10.13). */
+export const mostItems = 64;
+export const largestFile = 5_000_000;
+
+/** An item that could not be done; what the client needs beyond code and message is beside them. */
+export interface FailedItem {
+  ok: false;
+  code: string;
+  message: string;
+  [detail: string]: unknown;
+}
+
+/** A failure as an item of an answer; `otherwise` is the code for what has none of its own. */
+export function failedItem(
+  error: unknown,
+  otherwise: string,
+  where: Readonly<Record<string, unknown>>,
+): FailedItem {
+  const failed = (
+    code: string,
+    message: string,
+    details: Readonly<Record<string, unknown>> = {},
+  ): FailedItem => ({
+    ok: false,
+    ...where,
+    code,
+    message,
+    ...details,
+  });
+  if (error instanceof ItemError) return failed(error.code, error.message, error.details);
+  if (error instanceof ApiError) return failed(error.code, error.message);
+  if (!(error instanceof StorageError)) return failed(otherwise, "Something went wrong with this item.");
+  const { code, message, details = {} } = error;
+  if (code === "conflict") {
+    const { expectedRevision, currentRevision } = details;
+    return failed("conflict", changedMessage, { expectedRevision, currentRevision });
+  }
+  if (code === "too_large")
+    return failed("file_too_large", message, { maxBytes: largestFile, size: details["size"] });
+  return failed(otherwise, message);
+}
+
+/** What a client is told whose item met a file that is not the one it knows. */
+export const changedMessage =
+  "The file is not the one that was expected; nothing was overwritten. Read it again and send the change anew.";
+
+/** Says why one item of a batch cannot be done; the others go on. */
+export class ItemError extends Error {
+  override readonly name = "ItemError";
+  readonly code: string;
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: string, message: string, details: Readonly<Record<string, unknown>> = {}) {
+    super(message);
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** The item of a file that was read, as JSON in UTF-8: its contents go from bytes to bytes. */
+export function fileItem(path: string, entry: Entry, bytes: Uint8Array): Uint8Array {
+  const head = JSON.stringify({
+    ok: true,
+    path,
+    kind: "file",
+    bytes: bytes.length,
+    updatedAt: entry.mtimeMs,
+    revision: entry.revision,
+  });
+  const before = new TextEncoder().encode(`${head.slice(0, -1)},"contentBase64":"`);
+  const length = base64Length(bytes.length);
+  const item = new Uint8Array(before.length + length + 2);
+  item.set(before);
+  writeBase64(bytes, item, before.length);
+  item.set(closing, before.length + length);
+  return item;
+}
+
+const closing = new TextEncoder().encode('"}');
+
+/** `{"items":[…]}` as a stream of items in order, of which a few are being made at a time: memory stays flat. */
+export function itemStream(
+  makers: readonly (() => Promise<Uint8Array>)[],
+  ahead: number,
+): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const running: Promise<Uint8Array>[] = [];
+  let next = 0;
+  let sent = 0;
+  const start = (): void => {
+    const started = makers.slice(next, next + ahead - running.length);
+    next += started.length;
+    for (const make of started) running.push(make());
+  };
+  return new ReadableStream<Uint8Array>(
+    {
+      async pull(controller) {
+        start();
+        const made = running.shift();
+        if (!made) {
+          controller.enqueue(encoder.encode(sent === 0 ? '{"items":[]}' : "]}"));
+          controller.close();
+          return;
+        }
+        controller.enqueue(encoder.encode(sent === 0 ? '{"items":[' : ","));
+        controller.enqueue(await made);
+        sent += 1;
+      },
+      cancel() {
+        // What is being read is let go when it arrives.
+        for (const made of running.splice(0)) made.catch(() => undefined);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

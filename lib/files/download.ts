@@ -1,0 +1,99 @@
+import { attachment } from "../http/content-disposition.ts";
+import { ApiError } from "../errors.ts";
+import { checkConditions, etagOf, lastModifiedOf, rangeStillApplies } from "../http/conditions.ts";
+import { parseRange } from "../http/range.ts";
+import { mediaTypeOf } from "../http/media-type.ts";
+import type { Reply } from "../route.ts";
+import { StorageError, type ByteRange, type Entry, type ReadableStorage } from "../storage.ts";
+
+/** A file that is replaced between the look at it and its opening is looked at again, so often. */
+const attempts = 5;
+
+/** What the endpoint has to say of a file. */
+export interface DownloadRules {
+  /** What is thrown when there is no such file. */
+  missing(): ApiError;
+  /** Throws when the caller may not have it. */
+  check(entry: Entry): void;
+}
+
+/**
+ * The answer to a GET or HEAD for the bytes of a file (I56): conditions, one byte range, a name that survives.
+ * Throws `precondition_failed` and `range_not_satisfiable`.
+ */
+export async function download(
+  request: Request,
+  storage: Pick<ReadableStorage, "stat" | "read">,
+  path: string,
+  rules: DownloadRules,
+): Promise<Reply> {
+  for (let attempt = 1; ; attempt += 1) {
+    const entry = await storage.stat(path);
+    if (entry?.kind !== "file") throw rules.missing();
+    rules.check(entry);
+    const plan = planAnswer(request.headers, entry);
+    if (plan.status === 304 || request.method === "HEAD")
+      return { status: plan.status, headers: plan.headers, stream: null };
+    const opened = await storage.read(path, plan.range ? { range: plan.range } : {});
+    if (!opened) throw rules.missing();
+    if (opened.entry.revision === entry.revision && opened.entry.real === entry.real) {
+      return { status: plan.status, headers: plan.headers, stream: opened.body };
+    }
+    await opened.body.cancel();
+    if (attempt >= attempts)
+      throw new StorageError(
+        "io",
+        `${JSON.stringify(path)} is replaced again and again while it is being read.`,
+      );
+  }
+}
+
+interface Answer {
+  status: 200 | 206 | 304;
+  headers: Record<string, string>;
+  range: ByteRange | null;
+}
+
+function planAnswer(requested: Headers, entry: Entry): Answer {
+  const validators = {
+    etag: etagOf(entry),
+    "last-modified": lastModifiedOf(entry),
+    "cache-control": "private, no-cache",
+  };
+  const condition = checkConditions(requested, entry);
+  if (condition === "failed") throw preconditionFailed(entry.path, entry);
+  if (condition === "not_modified") return { status: 304, headers: validators, range: null };
+  const range = rangeStillApplies(requested, entry) ? parseRange(requested.get("range"), entry.size) : null;
+  if (range === "unsatisfiable") throw unsatisfiable(entry);
+  const name = entry.path.slice(entry.path.lastIndexOf("/") + 1);
+  const headers: Record<string, string> = {
+    ...validators,
+    "content-type": mediaTypeOf(name),
+    "content-disposition": attachment(name),
+    "x-content-type-options": "nosniff",
+    "accept-ranges": "bytes",
+    "content-length": String(range ? range.end - range.start + 1 : entry.size),
+  };
+  if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${entry.size}`;
+  return { status: range ? 206 : 200, headers, range };
+}
+
+function unsatisfiable(entry: Entry): ApiError {
+  return new ApiError(
+    "range_not_satisfiable",
+    `The range lies outside the ${entry.size} bytes of this file.`,
+    { size: entry.size },
+    { headers: { "content-range": `bytes */${entry.size}` } },
+  );
+}
+
+/** A condition of the request does not hold; the answer says what the file is at now (null: it does not exist). */
+export function preconditionFailed(path: string, entry: Entry | null): ApiError {
+  const state = entry ? `exists at revision ${entry.revision}` : "does not exist";
+  return new ApiError(
+    "precondition_failed",
+    `The file ${state}, which the conditions of the request (If-Match and the like) do not allow.`,
+    { path, currentRevision: entry?.revision ?? null },
+    entry ? { headers: { etag: etagOf(entry) } } : {},
+  );
+}

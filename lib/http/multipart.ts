@@ -1,0 +1,190 @@
+import { decodeField, make, type MultipartError, type PartInfo, type Parser } from "multipasta";
+import { decodeExtended, dispositionParameters } from "./content-disposition.ts";
+import { ApiError } from "../errors.ts";
+
+/** A part of a form, in the order in which it arrives. A file's body is read before the next part is asked for, or skipped. */
+export type FormPart =
+  | { kind: "field"; name: string; value: string }
+  | { kind: "file"; name: string; filename: string; body: ReadableStream<Uint8Array> };
+
+/** Bounds of what a form may hold beside the contents of its files. */
+const limits = { maxParts: 100, maxFieldSize: 64 * 1024 } as const;
+
+/** What the parser found, in order. */
+type Found =
+  | { kind: "field"; name: string; value: string }
+  | { kind: "open"; name: string; filename: string }
+  | { kind: "chunk"; bytes: Uint8Array }
+  | { kind: "close" };
+
+/**
+ * Reads a `multipart/form-data` body part by part, holding one chunk of it in memory at a time. Throws
+ * `invalid_payload` for what is no form or breaks off.
+ */
+export async function* readForm(
+  body: ReadableStream<Uint8Array>,
+  contentType: string,
+): AsyncGenerator<FormPart, void, undefined> {
+  const reader = new FormReader(body, contentType);
+  try {
+    for (let found = await reader.next(); found; found = await reader.next()) {
+      if (found.kind === "field") yield found;
+      if (found.kind !== "open") continue;
+      const file = new OpenFile(reader);
+      yield { kind: "file", name: found.name, filename: found.filename, body: file.body };
+      await file.skip();
+    }
+  } finally {
+    await reader.release();
+  }
+}
+
+/** The contents of the part that the reader is in. */
+class OpenFile {
+  readonly body: ReadableStream<Uint8Array>;
+  readonly #reader: FormReader;
+  #open = true;
+
+  constructor(reader: FormReader) {
+    this.#reader = reader;
+    this.body = new ReadableStream<Uint8Array>(
+      {
+        pull: async (controller) => {
+          const bytes = await this.#next();
+          if (bytes) controller.enqueue(bytes);
+          else controller.close();
+        },
+      },
+      { highWaterMark: 0 },
+    );
+  }
+
+  /** Leaves behind what nobody read. */
+  async skip(): Promise<void> {
+    while (await this.#next());
+  }
+
+  async #next(): Promise<Uint8Array | null> {
+    const found = this.#open ? await this.#reader.next() : null;
+    if (found?.kind === "chunk") return found.bytes;
+    this.#open = false;
+    return null;
+  }
+}
+
+/** Feeds the parser chunk by chunk and hands out what it finds. */
+class FormReader {
+  readonly #source: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #parser: Parser;
+  #found: Found[] = [];
+  #held: Uint8Array = new Uint8Array(0);
+  #problem: string | null = null;
+  #complete = false;
+
+  constructor(body: ReadableStream<Uint8Array>, contentType: string) {
+    this.#source = body.getReader();
+    this.#parser = make({
+      headers: { "content-type": contentType },
+      ...limits,
+      isFile: (info) => partName(info).filename !== null,
+      onField: (info, value) => {
+        this.#found.push({ kind: "field", name: partName(info).name, value: decodeField(info, value) });
+      },
+      onFile: (info) => {
+        const { name, filename } = partName(info);
+        this.#found.push({ kind: "open", name, filename: filename ?? "" });
+        return (bytes) => this.#found.push(bytes ? { kind: "chunk", bytes } : { kind: "close" });
+      },
+      onError: (error) => {
+        if (!this.#complete) this.#problem ??= describe(error);
+      },
+      onDone: () => {
+        this.#complete = true;
+      },
+    });
+  }
+
+  /** The next thing found, or null after the last part. */
+  async next(): Promise<Found | null> {
+    for (;;) {
+      const found = this.#found.shift();
+      if (found) return found;
+      if (this.#problem !== null) throw malformed(this.#problem);
+      if (this.#complete) return null;
+      await this.#feed();
+    }
+  }
+
+  /** Lets go of the body; whatever follows the form stays unread. */
+  async release(): Promise<void> {
+    await this.#source.cancel().catch(() => undefined);
+  }
+
+  async #feed(): Promise<void> {
+    const { done, value } = await this.#source.read();
+    try {
+      if (done) this.#end();
+      else this.#write(value);
+    } catch (cause) {
+      this.#problem ??= cause instanceof Error ? cause.message : "it does not parse";
+    }
+  }
+
+  /** The parser takes a boundary for that of another part when a chunk ends between the two dashes that close the form. */
+  #write(chunk: Uint8Array): void {
+    const bytes = this.#held.length > 0 ? joined(this.#held, chunk) : chunk;
+    const end = bytes.length - trailingDashes(bytes);
+    this.#held = bytes.slice(end);
+    if (end > 0) this.#parser.write(bytes.subarray(0, end));
+  }
+
+  #end(): void {
+    if (this.#held.length > 0) this.#parser.write(this.#held);
+    this.#parser.end();
+    if (!this.#complete) this.#problem ??= "it breaks off before its closing boundary";
+  }
+}
+
+const dash = 0x2d;
+
+/** Two at most: the closing ones. */
+function trailingDashes(bytes: Uint8Array): number {
+  if (bytes.at(-1) !== dash) return 0;
+  return bytes.at(-2) === dash ? 2 : 1;
+}
+
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(a.length + b.length);
+  bytes.set(a);
+  bytes.set(b, a.length);
+  return bytes;
+}
+
+/** Name and file name of a part, read from its header itself: the parser drops headers with names beyond Latin-1. */
+function partName({ headers }: PartInfo): { name: string; filename: string | null } {
+  const header = headers["content-disposition"];
+  const parameters = dispositionParameters((Array.isArray(header) ? header[0] : header) ?? "");
+  if (!parameters) throw new Error("a part has a malformed Content-Disposition");
+  const extended = decodeExtended(parameters.get("filename*") ?? "");
+  return { name: parameters.get("name") ?? "", filename: extended ?? parameters.get("filename") ?? null };
+}
+
+function describe(error: MultipartError): string {
+  // oxlint-disable-next-line no-underscore-dangle -- the library calls it so
+  switch (error._tag) {
+    case "InvalidBoundary":
+      return "its Content-Type names no boundary";
+    case "BadHeaders":
+      return "a part has malformed headers";
+    case "InvalidDisposition":
+      return "a part has no name";
+    case "EndNotReached":
+      return "it breaks off before its closing boundary";
+    case "ReachedLimit":
+      return `it has more than ${limits.maxParts} parts, or a field of more than ${limits.maxFieldSize} bytes`;
+  }
+}
+
+function malformed(problem: string): ApiError {
+  return new ApiError("invalid_payload", `The body is no multipart/form-data: ${problem}.`);
+}

@@ -1,0 +1,163 @@
+import { ApiError } from "../errors.ts";
+import { frontmatterBlock, readFrontmatter } from "./frontmatter.ts";
+import { readMarkdown, type Files } from "./markdown-file.ts";
+import { absolutePath } from "../paths.ts";
+import { problemOf, type Problem } from "../problems.ts";
+import type { MaybeText } from "./skills.ts";
+import { compareCodePoints, StorageError } from "../storage.ts";
+
+/** A command as the lists show it (wire contract, 10.8). */
+export interface CommandItem {
+  name: string;
+  description?: string;
+  template: string;
+  agent?: string;
+  model: string | null;
+  subtask?: boolean;
+  scope: "workspace" | "global";
+}
+
+/** A command and where it lives. */
+export interface FoundCommand {
+  item: CommandItem;
+  /** Path of its file in the storage. */
+  path: string;
+  /** The whole text of the file. */
+  text: string;
+}
+
+/** The commands of a directory by name, and the files that should have been commands. */
+export interface CommandList {
+  commands: readonly FoundCommand[];
+  problems: readonly Problem[];
+}
+
+/** Where the commands of a workspace are. */
+export const workspaceCommands: string = ".opencode/commands";
+
+/** Where the commands of the user are, in the storage of the user's configuration. */
+export const userCommands: string = "commands";
+
+const namePattern = /^[A-Za-z0-9_-]+$/;
+
+/** The name without blanks around it and leading slashes; throws `invalid_command_name`. */
+export function commandName(name: MaybeText): string {
+  const clean = withoutSlashes((name || "").trim());
+  if (namePattern.test(clean) && clean.length <= 200) return clean;
+  throw new ApiError(
+    "invalid_command_name",
+    clean === ""
+      ? "The command has no name; send one like review-pr."
+      : `${JSON.stringify(clean.slice(0, 80))} is no command name: use letters, digits, _ and -, at most 200 characters.`,
+  );
+}
+
+function withoutSlashes(name: string): string {
+  let start = 0;
+  while (name[start] === "/") start += 1;
+  return name.slice(start);
+}
+
+/** The path of the file that a new command of a name gets. */
+export function commandFile(name: string): string {
+  return `${workspaceCommands}/${name}.md`;
+}
+
+/** Reads a command file; null when its name is not a command's. Throws `invalid_frontmatter`. */
+export function readCommand(fileName: string, text: string, scope: CommandItem["scope"]): CommandItem | null {
+  const { fields, body } = readFrontmatter(text);
+  const given = fields.get("name");
+  const name = typeof given === "string" ? given : fileName.slice(0, -".md".length);
+  if (!namePattern.test(name)) return null;
+  const item: CommandItem = { name, template: body.trim(), model: null, scope };
+  const description = fields.get("description");
+  const agent = fields.get("agent");
+  const model = fields.get("model");
+  const subtask = fields.get("subtask");
+  if (typeof description === "string") item.description = description;
+  if (typeof agent === "string") item.agent = agent;
+  if (typeof model === "string") item.model = model;
+  if (typeof subtask === "boolean") item.subtask = subtask;
+  return item;
+}
+
+/** What a client wants stored as a command; empty texts count as absent. */
+export interface CommandInput {
+  name?: MaybeText;
+  template?: MaybeText;
+  description?: MaybeText;
+  agent?: MaybeText;
+  model?: MaybeText;
+  /** Counts when it is a boolean. */
+  subtask?: unknown;
+}
+
+/** The file for what a client sent. Throws `invalid_command_template`, then `invalid_command_name`. */
+export function composeCommand(input: CommandInput): { name: string; text: string } {
+  const template = (input.template || "").trim();
+  if (template === "") {
+    throw new ApiError(
+      "invalid_command_template",
+      "The command has no template; send the text of its prompt.",
+    );
+  }
+  const name = commandName(input.name);
+  const head = frontmatterBlock({
+    name,
+    ...(input.description ? { description: input.description } : {}),
+    ...(input.agent ? { agent: input.agent } : {}),
+    model: input.model || null,
+    subtask: input.subtask === true,
+  });
+  return { name, text: `${head}\n${template}\n` };
+}
+
+/** The commands in a directory, sorted by name; a missing directory holds none. */
+export async function discoverCommands(
+  files: Files,
+  directory: string,
+  location: string,
+  scope: CommandItem["scope"],
+): Promise<CommandList> {
+  const commands: FoundCommand[] = [];
+  const problems: Problem[] = [];
+  for (const path of await markdownFiles(files, directory, location, problems)) {
+    try {
+      const text = await readMarkdown(files, path);
+      const item = text === null ? null : readCommand(path.slice(directory.length + 1), text, scope);
+      if (item && text !== null) commands.push({ item, path, text });
+    } catch (error) {
+      problems.push(problemOf(absolutePath(location, path), error));
+    }
+  }
+  commands.sort((a, b) => compareCodePoints(a.item.name, b.item.name) || compareCodePoints(a.path, b.path));
+  return { commands, problems };
+}
+
+async function markdownFiles(
+  files: Files,
+  directory: string,
+  location: string,
+  problems: Problem[],
+): Promise<string[]> {
+  try {
+    const entries = (await files.list(directory)) ?? [];
+    return entries
+      .filter((entry) => entry.kind === "file" && entry.path.endsWith(".md"))
+      .map((entry) => entry.path);
+  } catch (error) {
+    if (error instanceof StorageError && (error.code === "not_a_directory" || error.code === "outside"))
+      return [];
+    problems.push(problemOf(absolutePath(location, directory), error));
+    return [];
+  }
+}
+
+/** The files listed under a name; without any, the file that the name stands for if it exists. */
+export async function filesOfCommand(files: Files, list: CommandList, name: string): Promise<string[]> {
+  const listed = list.commands.filter((command) => command.item.name === name).map((command) => command.path);
+  const direct = commandFile(name);
+  // A command's own file comes first: it is the one to overwrite.
+  if (listed.length > 0) return listed.toSorted((a, b) => Number(b === direct) - Number(a === direct));
+  return (await files.stat(direct))?.kind === "file" ? [direct] : [];
+}

@@ -1,0 +1,131 @@
+import { ApiError } from "../errors.ts";
+import { peekBody } from "./body.ts";
+import type { Workspace } from "../workspaces.ts";
+
+/** The parts of a call that can name the directory that the engine works in. */
+export interface DirectoryChoice {
+  /** `x-opencode-directory` as sent. */
+  header: string | null;
+  /** The query with its `?`, as sent. */
+  search: string;
+  /** `x-opencode-workspace` as sent: a work tree of the engine's own making. */
+  workspaceHeader: string | null;
+}
+
+/** Query parameters that name a directory: one that the engine percent-decodes once more, and one that it does not. */
+const decodedName = "directory";
+const plainName = "location[directory]";
+const workspaceNames = ["workspace", "location[workspace]"] as const;
+
+/**
+ * The directory that a call works in (I06): that of the workspace, or of another configured one that the caller
+ * names, read as the engine reads it. Anything else, and several different ones, are a 403. Null: the engine's own.
+ */
+export function pinDirectory(
+  choice: DirectoryChoice,
+  own: string | null,
+  allowed: readonly string[],
+): string | null {
+  const named = namedDirectories(choice);
+  const [first] = named;
+  if (first === undefined) return own;
+  if (new Set(named).size > 1) throw refused("The call names several directories; name one.", named);
+  const found = [...(own === null ? [] : [own]), ...allowed].find((directory) => same(directory, first));
+  if (found === undefined) {
+    throw refused(
+      `The directory ${JSON.stringify(first.slice(0, 200))} is none of the workspaces served here.`,
+      named,
+    );
+  }
+  return found;
+}
+
+/** Calls whose JSON bodies name directories. */
+const bodyRoutes: RegExp = /^\/(?:api\/session|sync\/replay|experimental\/control-plane\/move-session)$/i;
+/** The most that such a body may be, bytes. */
+const mostBody = 1024 * 1024;
+
+/** Holds the directories in the body of a call to the same rule; returns the body to send. */
+export async function pinBody(
+  call: { method: string; path: string },
+  body: ReadableStream<Uint8Array> | null,
+  allowed: readonly string[],
+): Promise<ReadableStream<Uint8Array> | null> {
+  if (body === null || call.method !== "POST" || !bodyRoutes.test(call.path)) return body;
+  const peeked = await peekBody(body, mostBody);
+  const message = `This call names directories; its body must be JSON of at most ${mostBody} bytes.`;
+  if (!peeked.whole) {
+    await peeked.body?.cancel();
+    throw new ApiError("body_too_large", message, { maxBytes: mostBody });
+  }
+  for (const directory of directoriesIn(parsedBody(peeked.bytes, message))) {
+    if (!allowed.some((own) => same(own, directory))) {
+      throw refused("The body names a directory that is none of the workspaces served here.", [directory]);
+    }
+  }
+  return peeked.body;
+}
+
+function parsedBody(bytes: Uint8Array, message: string): unknown {
+  try {
+    return bytes.length === 0 ? null : JSON.parse(new TextDecoder().decode(bytes));
+  } catch (cause) {
+    throw new ApiError("invalid_json", message, undefined, { cause });
+  }
+}
+
+/** Every text under a key `directory`, and every work tree that is named, at any depth. */
+function directoriesIn(value: unknown): string[] {
+  const found: string[] = [];
+  const waiting = [value];
+  while (waiting.length > 0) {
+    const next = waiting.pop();
+    if (next === null || typeof next !== "object") continue;
+    for (const [key, part] of Object.entries(next)) {
+      if (typeof part === "string" && (key === "directory" || key === "workspaceID")) found.push(part);
+      else waiting.push(part);
+    }
+  }
+  return found;
+}
+
+/** The directories of the workspaces that share an engine: only they mean something to it. */
+export function directoriesOf(workspaces: readonly Workspace[]): string[] {
+  return workspaces.flatMap(({ config }) => config.opencode.directory?.trim() || []);
+}
+
+/** The value of `x-opencode-directory`: the engine percent-decodes it, so what it would take for an escape is one. */
+export function directoryHeader(directory: string): string {
+  return /^[\x20-\x24\x26-\x7e]*$/.test(directory) ? directory : encodeURIComponent(directory);
+}
+
+function namedDirectories({ header, search, workspaceHeader }: DirectoryChoice): string[] {
+  const query = search.length > 1 ? new URLSearchParams(search) : null;
+  const worktrees = [workspaceHeader, ...workspaceNames.flatMap((name) => query?.getAll(name) ?? [])];
+  if (worktrees.some(Boolean))
+    throw refused("Work trees of the engine cannot be chosen through this server.", []);
+  const given = query?.getAll(decodedName) ?? [];
+  const plain = query?.getAll(plainName) ?? [];
+  if (given.length > 1 || plain.length > 1) {
+    throw refused("The call names a directory twice; name it once.", [...given, ...plain]);
+  }
+  const decoded = [...given, ...(header === null ? [] : [header])].map(decodeOnce);
+  // The engine takes an empty one for none.
+  return [...decoded, ...plain].filter(Boolean);
+}
+
+function decodeOnce(value: string): string {
+  try {
+    return decodeURIComponent(value);
+  } catch {
+    return value;
+  }
+}
+
+function same(a: string, b: string): boolean {
+  return a === b || (b.length > 1 && b.endsWith("/") && a === b.slice(0, -1));
+}
+
+function refused(message: string, directories: readonly string[]): ApiError {
+  return new ApiError("forbidden", message, { reason: "directory", directories });
+}
