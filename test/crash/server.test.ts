@@ -1,6 +1,6 @@
 import { once } from "node:events";
-import { appendFile, readdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { appendFile, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { parse, type ParseError } from "jsonc-parser";
 import { expect, test } from "vitest";
 import { freshDirectory, startServer, type TestServer } from "../support/server.ts";
@@ -172,7 +172,8 @@ async function oneRound(lane: Lane, last: boolean): Promise<void> {
     if (last) return;
     await writeUntilKilled(server, lane);
     if (lane.random() < 0.1) {
-      // A kill seldom cuts a write as short as a line; a power cut does.
+      // A kill seldom cuts a write as short as a line; a power cut does. The kill may have come before any entry.
+      await mkdir(dirname(auditLog(lane, server.id)), { recursive: true });
       await appendFile(auditLog(lane, server.id), '{"id":"torn","workspa');
       lane.torn += 1;
     }

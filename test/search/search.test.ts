@@ -263,7 +263,7 @@ describe("names", () => {
     using subject = await start("scan");
     for (const path of [
       "handlers/search.ts",
-      "lib/search/names.ts",
+      "lib/search-names.ts",
       "docs/research.md",
       "other.ts",
       "node_modules/search/x",
@@ -276,7 +276,7 @@ describe("names", () => {
       engine: "catalog",
     });
     const found = (await subject.search({ q: "search" })).json.items.map((item: Entry) => item.path);
-    expect(found.slice(0, 2)).toEqual(["handlers/search.ts", "lib/search/names.ts"]);
+    expect(found.slice(0, 2)).toEqual(["handlers/search.ts", "lib/search-names.ts"]);
     expect(found).not.toContain("node_modules/search/x");
     expect((await subject.search({ q: "search", ignore: "none", limit: "1" })).json).toMatchObject({
       truncated: true,

@@ -99,8 +99,13 @@ function run(args: readonly string[]): Promise<string> {
   });
 }
 
-/** Puts the files in place one by one, each whole, and leaves those alone that did not change. */
+/** Puts the files in place one by one, each whole, leaves those alone that did not change, and drops those of old. */
 async function publish(from: string, to: string): Promise<void> {
+  const kept = new Set((await filesBelow(from)).map((file) => relative(from, file)));
+  for (const file of await filesBelow(to)) {
+    const path = relative(to, file);
+    if (!kept.has(path) && !path.startsWith("bin")) await rm(file);
+  }
   for (const file of await filesBelow(from)) {
     const target = join(to, relative(from, file));
     const old = await readFile(target).catch(() => null);
