@@ -357,7 +357,10 @@ export interface Api {
   "PATCH /workspace/:id/config": {
     params: { id: string };
     query: object;
-    body: { opencode?: Record<string, unknown> | undefined; openwork?: Record<string, unknown> | undefined };
+    body: {
+      opencode?: Record<string, unknown> | null | undefined;
+      openwork?: Record<string, unknown> | null | undefined;
+    };
     answer: { updatedAt: number };
   };
   "GET /workspace/:id/mcp": {

@@ -22,9 +22,9 @@ const answer = v.object({
   redacted: v.optional(v.literal(true)),
 });
 const patch = v.pipe(
-  v.object({ opencode: v.optional(jsonObject), openwork: v.optional(jsonObject) }),
+  v.object({ opencode: v.nullish(jsonObject), openwork: v.nullish(jsonObject) }),
   v.check(
-    ({ opencode, openwork }) => opencode !== undefined || openwork !== undefined,
+    ({ opencode, openwork }) => Boolean(opencode ?? openwork),
     'must hold "opencode" or "openwork", an object with the keys to change',
   ),
 );
@@ -73,8 +73,8 @@ const patchConfig = route({
 
 async function applyPatch(
   context: Context,
-  opencode: JsonObject | undefined,
-  openwork: JsonObject | undefined,
+  opencode: JsonObject | null | undefined,
+  openwork: JsonObject | null | undefined,
 ): Promise<{ updatedAt: number }> {
   const { workspace } = context;
   const paths: string[] = [];

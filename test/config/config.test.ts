@@ -130,6 +130,15 @@ describe("PATCH config", () => {
     expect(await textOf(server.storage, openwork)).toBe('{\n  "c": [\n    1\n  ]\n}\n');
   });
 
+  test.each([
+    [{ opencode: null, openwork: { a: 1 } }, { opencode: {}, openwork: { a: 1 } }],
+    [{ opencode: { a: 1 }, openwork: null }, { opencode: { a: 1 }, openwork: {} }],
+  ])("a file that is null counts as not given: %j", async (body, both) => {
+    const path = await start();
+    expect((await server.client.patch(path, body)).status).toBe(200);
+    expect((await server.client.get(path)).json).toMatchObject(both);
+  });
+
   test("I27: one without effect leaves the bytes, is 200 and audited", async () => {
     const odd = '{"b" :2,   "a":[1 ]}';
     const path = await start({ "opencode.jsonc": file, [openwork]: odd });
@@ -240,7 +249,7 @@ describe("PATCH config", () => {
   test.each([
     [{}, ""],
     [{ other: 1 }, ""],
-    [{ opencode: null }, "opencode"],
+    [{ opencode: null }, ""],
     [{ opencode: [] }, "opencode"],
     [{ opencode: "text" }, "opencode"],
     [{ opencode: { a: 1 }, openwork: [1] }, "openwork"],
