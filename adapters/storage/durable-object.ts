@@ -1,7 +1,7 @@
 import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 import type { Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
 import { checkPaths } from "./change-paths.ts";
-import { Blobs, Turns } from "./durable-object/blobs.ts";
+import { asStorageError, Blobs, Turns } from "./durable-object/blobs.ts";
 import { Tree, WritableTree, entryOf, quote, type KeyValue, type Node } from "./durable-object/tree.ts";
 
 /** The part of `ctx.storage` of a Durable Object that is used. */
@@ -37,27 +37,26 @@ class DurableObjectFiles implements Storage {
     this.#prefix = `${name}/`;
     this.#tree = new Tree(storage, this.#prefix);
     this.#turns = turns;
-    this.#blobs = new Blobs(storage, this.#prefix, turns);
+    this.#blobs = new Blobs(storage, this.#prefix, (work) => this.#exclusive(work));
   }
 
   /** One at a time: nobody sees half a transaction, and a blob is retained before it can be dropped. */
   #exclusive<T>(work: () => Promise<T>): Promise<T> {
     return this.#turns.run(work).catch((error: unknown) => {
-      throw error instanceof StorageError ? error : new StorageError("io", String(error), undefined, error);
+      throw asStorageError(error);
     });
   }
 
   async stat(path: string): Promise<Entry | null> {
     const parts = storagePathParts(path);
     const node = await this.#exclusive(() => this.#tree.find(parts));
-    if (node) return entryOf(path, node);
-    return path === "" ? entryOf("", { kind: "dir", mtimeMs: 0, version: 0 }) : null;
+    return node ? entryOf(path, node) : null;
   }
 
   async list(path: string): Promise<Entry[] | null> {
     const parts = storagePathParts(path);
     return this.#exclusive(async () => {
-      if (path !== "" && (await this.#tree.find(parts))?.kind !== "dir") return null;
+      if ((await this.#tree.find(parts))?.kind !== "dir") return null;
       const entries = (await this.#tree.children(path)).map(([name, node]) =>
         entryOf(path === "" ? name : `${path}/${name}`, node),
       );
@@ -82,7 +81,7 @@ class DurableObjectFiles implements Storage {
     const parts = storagePathParts(path);
     return this.#exclusive(async () => {
       const node = await this.#tree.find(parts);
-      if (node?.kind === "dir" || path === "") {
+      if (node?.kind === "dir") {
         throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
       }
       return node ? { node, release: this.#blobs.retain(node.blob) } : null;
@@ -126,8 +125,13 @@ class DurableObjectFiles implements Storage {
     const chunks = this.#blobs.read(node.blob, Math.max(0, options.range?.start ?? 0), end);
     const body = new ReadableStream<Uint8Array>({
       async pull(controller) {
-        const { done, value } = await chunks.next();
-        if (!done) return controller.enqueue(value);
+        try {
+          const { done, value } = await chunks.next();
+          if (!done) return controller.enqueue(value);
+        } catch (error) {
+          release();
+          throw error;
+        }
         release();
         controller.close();
       },
@@ -161,10 +165,10 @@ class DurableObjectFiles implements Storage {
       const { entries, tree } = await this.#exclusive(() => this.#transact(changes, bodies));
       for (const { id } of bodies.values()) this.#staged.delete(id);
       this.#announce(tree.touched);
-      for (const blob of tree.freed) await this.#blobs.drop(blob);
+      await this.#blobs.drop(tree.freed);
       return entries;
     } catch (error) {
-      for (const blob of fresh) await this.#blobs.drop(blob);
+      await this.#blobs.drop(fresh);
       throw error;
     }
   }
@@ -198,6 +202,11 @@ class DurableObjectFiles implements Storage {
       const tree = new WritableTree(kv, this.#prefix);
       for (const change of changes) await tree.check(change);
       for (const change of changes) await apply(tree, change, bodies.get(change));
+      await this.#blobs.name(
+        kv,
+        [...bodies.values()].map(({ id }) => id),
+      );
+      await this.#blobs.unname(kv, tree.freed);
       const entries: (Entry | null)[] = [];
       for (const change of changes) {
         const path = change.op === "move" ? change.to : change.path;
@@ -233,7 +242,7 @@ class DurableObjectFiles implements Storage {
       await writer.end();
     } catch (error) {
       reader.cancel(error).catch(() => undefined);
-      await this.#blobs.drop(writer.id);
+      await this.#blobs.drop([writer.id]);
       throw error;
     } finally {
       signal?.removeEventListener("abort", onAbort);
@@ -246,7 +255,7 @@ class DurableObjectFiles implements Storage {
   async #mustBeFile(path: string): Promise<void> {
     const parts = storagePathParts(path);
     await this.#exclusive(async () => {
-      if (parts.length === 0 || (await this.#tree.find(parts))?.kind === "dir") {
+      if ((await this.#tree.find(parts))?.kind === "dir") {
         throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
       }
       for (let depth = 1; depth < parts.length; depth += 1) {
@@ -258,7 +267,7 @@ class DurableObjectFiles implements Storage {
   }
 
   async discard(staged: Staged): Promise<void> {
-    if (this.#staged.delete(staged.id)) await this.#blobs.drop(staged.id);
+    if (this.#staged.delete(staged.id)) await this.#blobs.drop([staged.id]);
   }
 
   async append(path: string, lines: readonly string[]): Promise<void> {
@@ -294,7 +303,7 @@ class DurableObjectFiles implements Storage {
 
   async recover(): Promise<void> {
     // Transactions leave nothing half done but bytes that no name leads to yet.
-    await this.#exclusive(async () => this.#blobs.sweep(await this.#tree.blobs()));
+    await this.#blobs.sweep();
   }
 }
 

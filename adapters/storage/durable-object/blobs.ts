@@ -1,7 +1,11 @@
+import { StorageError } from "../../../lib/storage.ts";
 import { inGroups, type KeyValue } from "./tree.ts";
 
 /** Bytes per key; the platform's older backend takes 128 KiB with key and framing. */
 const chunkSize = 96 * 1024;
+
+/** How many pieces are looked at together when a blob is deleted: a listing holds their bytes in memory. */
+const piecesTogether = 16;
 
 /** Runs one piece of work after the other. */
 export class Turns {
@@ -14,26 +18,50 @@ export class Turns {
   }
 }
 
-/** Bytes of files, cut into pieces of one size. A blob that somebody reads outlives its name. */
+/** What anything that the platform threw means to users of the storage. */
+export function asStorageError(error: unknown): StorageError {
+  return error instanceof StorageError ? error : new StorageError("io", String(error), undefined, error);
+}
+
+/**
+ * Bytes of files, cut into pieces of one size. While no name leads to a blob it is marked as unnamed: only such
+ * ones are ever deleted, and a start finds what an earlier life left behind without looking at everything. A blob
+ * that somebody reads outlives its name.
+ */
 export class Blobs {
   readonly #kv: KeyValue;
-  readonly #prefix: string;
-  readonly #turns: Turns;
+  readonly #pieces: string;
+  readonly #marks: string;
+  readonly #exclusive: Turns["run"];
   readonly #readers = new Map<string, number>();
   readonly #dropped = new Set<string>();
 
-  /** Writes wait for their turn: inside somebody's transaction they would be taken back with it. */
-  constructor(kv: KeyValue, prefix: string, turns: Turns) {
+  /** Writes wait for their turn (`exclusive`): inside somebody's transaction they would be taken back with it. */
+  constructor(kv: KeyValue, prefix: string, exclusive: Turns["run"]) {
     this.#kv = kv;
-    this.#prefix = `${prefix}b/`;
-    this.#turns = turns;
+    this.#pieces = `${prefix}b/`;
+    this.#marks = `${prefix}unnamed/`;
+    this.#exclusive = exclusive;
   }
 
-  /** A blob that can be filled piece by piece. */
+  /** A blob that can be filled piece by piece; unnamed until {@link name}. */
   writer(): BlobWriter {
     const id = crypto.randomUUID();
-    return new BlobWriter(id, (index, bytes) =>
-      this.#turns.run(() => this.#kv.put({ [this.#key(id, index)]: bytes })),
+    return new BlobWriter(id, (index, bytes) => {
+      const mark = index === 0 ? { [this.#marks + id]: true } : {};
+      return this.#exclusive(() => this.#kv.put({ ...mark, [this.#key(id, index)]: bytes }));
+    });
+  }
+
+  /** Says, in the transaction that makes it so, that names lead to these blobs. */
+  async name(kv: KeyValue, blobs: readonly string[]): Promise<void> {
+    await inGroups(blobs, (group) => kv.delete(group.map((blob) => this.#marks + blob)));
+  }
+
+  /** Says, in the transaction that makes it so, that no name leads to these blobs any more. */
+  async unname(kv: KeyValue, blobs: readonly string[]): Promise<void> {
+    await inGroups(blobs, (group) =>
+      kv.put(Object.fromEntries(group.map((blob) => [this.#marks + blob, true]))),
     );
   }
 
@@ -59,7 +87,7 @@ export class Blobs {
       const left = (this.#readers.get(blob) ?? 1) - 1;
       if (left > 0) this.#readers.set(blob, left);
       else this.#readers.delete(blob);
-      if (left === 0 && this.#dropped.delete(blob)) void this.#delete(blob);
+      if (left === 0 && this.#dropped.delete(blob)) void this.drop([blob]);
     };
   }
 
@@ -67,8 +95,10 @@ export class Blobs {
   async *read(blob: string, start: number, end: number): AsyncGenerator<Uint8Array> {
     for (let at = start; at < end;) {
       const index = Math.floor(at / chunkSize);
-      const chunk = await this.#kv.get<Uint8Array>(this.#key(blob, index));
-      if (!chunk) throw new Error(`a piece of ${blob} is missing`);
+      const chunk = await this.#kv.get<Uint8Array>(this.#key(blob, index)).catch((error: unknown) => {
+        throw asStorageError(error);
+      });
+      if (!chunk) throw new StorageError("io", `A piece of ${blob} is missing.`);
       const offset = index * chunkSize;
       const until = Math.min(end, offset + chunk.length);
       yield chunk.slice(at - offset, until - offset);
@@ -76,28 +106,34 @@ export class Blobs {
     }
   }
 
-  /** Lets a blob go that no name leads to, at once or when its last reader is done. */
-  async drop(blob: string): Promise<void> {
-    if (this.#readers.has(blob)) this.#dropped.add(blob);
-    else await this.#delete(blob);
+  /** Lets unnamed blobs go, at once or when the last reader is done; what fails is left to the next {@link sweep}. */
+  async drop(blobs: readonly string[]): Promise<void> {
+    for (const blob of blobs) {
+      if (this.#readers.has(blob)) this.#dropped.add(blob);
+      else await this.#exclusive(() => this.#delete(blob)).catch(() => undefined);
+    }
   }
 
-  /** Removes every blob but those; the caller has the turn. */
-  async sweep(used: ReadonlySet<string>): Promise<void> {
-    const keys = [...(await this.#kv.list({ prefix: this.#prefix })).keys()];
-    const orphans = keys.filter((key) => !used.has(key.slice(this.#prefix.length).split("/", 1)[0] ?? ""));
-    await inGroups(orphans, (group) => this.#kv.delete(group));
+  /** Removes what an earlier life left behind. */
+  async sweep(): Promise<void> {
+    const marks = await this.#exclusive(() => this.#kv.list({ prefix: this.#marks }));
+    await this.drop([...marks.keys()].map((key) => key.slice(this.#marks.length)));
   }
 
   async #delete(blob: string): Promise<void> {
-    await this.#turns.run(async () => {
-      const keys = [...(await this.#kv.list({ prefix: `${this.#prefix}${blob}/` })).keys()];
-      await inGroups(keys, (group) => this.#kv.delete(group));
-    });
+    const mark = this.#marks + blob;
+    if ((await this.#kv.get(mark)) === undefined) return;
+    const pieces = { prefix: `${this.#pieces}${blob}/`, limit: piecesTogether };
+    for (;;) {
+      const keys = [...(await this.#kv.list(pieces)).keys()];
+      if (keys.length === 0) break;
+      await this.#kv.delete(keys);
+    }
+    await this.#kv.delete([mark]);
   }
 
   #key(blob: string, index: number): string {
-    return `${this.#prefix}${blob}/${index}`;
+    return `${this.#pieces}${blob}/${index}`;
   }
 }
 

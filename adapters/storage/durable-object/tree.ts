@@ -7,7 +7,7 @@ export interface KeyValue {
   get<T>(keys: string[]): Promise<Map<string, T>>;
   put(entries: Record<string, unknown>): Promise<void>;
   delete(keys: string[]): Promise<number>;
-  list<T>(options: { prefix: string }): Promise<Map<string, T>>;
+  list<T>(options: { prefix: string; limit?: number }): Promise<Map<string, T>>;
 }
 
 /** What is kept of a name. The bytes of a file lie in a blob of their own. */
@@ -50,8 +50,10 @@ export class Tree {
     this.#prefix = prefix;
   }
 
-  find(parts: readonly string[]): Promise<Node | undefined> {
-    return this.#kv.get<Node>(this.#key(parts));
+  /** What a path names; the root is there from the first. */
+  async find(parts: readonly string[]): Promise<Node | undefined> {
+    const node = await this.#kv.get<Node>(this.#key(parts));
+    return node ?? (parts.length === 0 ? { kind: "dir", mtimeMs: 0, version: 0 } : undefined);
   }
 
   /** The children of a directory, in no stated order. */
@@ -59,12 +61,6 @@ export class Tree {
     const prefix = this.#childPrefix(path);
     const found = await this.#kv.list<Node>({ prefix });
     return [...found].map(([key, node]) => [key.slice(prefix.length), node]);
-  }
-
-  /** Blobs of every file. */
-  async blobs(): Promise<Set<string>> {
-    const all = await this.#kv.list<Node>({ prefix: `${this.#prefix}n/` });
-    return new Set([...all.values()].flatMap((node) => (node.kind === "file" ? [node.blob] : [])));
   }
 
   protected async put(parts: readonly string[], node: Node): Promise<void> {
@@ -118,7 +114,7 @@ export class WritableTree extends Tree {
   async writeFile(path: string, blob: string, size: number): Promise<void> {
     const parts = storagePathParts(path);
     const old = await this.find(parts);
-    if (old?.kind === "dir" || parts.length === 0) {
+    if (old?.kind === "dir") {
       throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
     }
     await this.#attach(parts, { kind: "file", blob, size, ...(await this.#stamp()) }, path);
