@@ -8,7 +8,7 @@ export const page = (root: string): string => `<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>OpenWork Server</title>
-<link rel="icon" href="${root}ui/assets/openwork-mark.svg">
+<link rel="icon" id="icon" href="${root}ui/assets/openwork-mark.svg">
 <link rel="stylesheet" href="${root}ui/assets/toy.css">
 <script type="module" src="${root}ui/assets/toy.js"></script>
 </head>
@@ -33,7 +33,8 @@ export const page = (root: string): string => `<!doctype html>
     <p id="sign-in-error" class="error" role="alert" hidden></p>
   </section>
   <section id="approvals" hidden>
-    <h2>Waiting for you <span id="count" class="count">0</span></h2>
+    <h2 id="waiting" tabindex="-1">Waiting for you <span id="count" class="count">0</span></h2>
+    <p id="news" class="spoken" role="status"></p>
     <p id="nothing">Nothing waits. A write shows up here with its diff the moment a client sends it.</p>
     <p id="not-host" class="notice" hidden>This token may look, not decide: sign in with the host token or an owner token to see and answer what waits.</p>
     <p id="auto" class="notice" hidden>This server allows every write by itself (approval mode <code>auto</code>); nothing will wait here.</p>
@@ -49,8 +50,8 @@ export const page = (root: string): string => `<!doctype html>
   <li class="approval">
     <h3></h3>
     <p class="by"></p>
-    <ul class="paths"></ul>
-    <pre class="diff" tabindex="0" aria-label="What will change"></pre>
+    <ul class="paths" tabindex="0" aria-label="Paths that will change"></ul>
+    <pre class="diff" tabindex="0" role="group" aria-label="What will change"></pre>
     <p class="answer">
       <button type="button" class="allow">Allow</button>
       <button type="button" class="deny">Deny</button>

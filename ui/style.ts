@@ -46,11 +46,13 @@ button.quiet { background: none; border-color: var(--line); color: var(--soft); 
 button:disabled { opacity: 0.5; cursor: default; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; }
 #list { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem; }
-.approval { border: 1px solid var(--line); border-radius: 8px; padding: 0.8rem; min-width: 0; }
+.spoken { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); }
+#waiting:focus { outline: none; }
+.approval { content-visibility: auto; contain-intrinsic-size: auto 22rem; border: 1px solid var(--line); border-radius: 8px; padding: 0.8rem; min-width: 0; }
 .by, .left, #nothing { color: var(--soft); font-size: 0.9rem; margin: 0.2rem 0; }
-.paths { margin: 0.3rem 0; padding-left: 1.2rem; font: 0.85rem/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-.diff { margin: 0.5rem 0; padding: 0.5rem 0; max-height: 24rem; overflow: auto; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); font: 0.8rem/1.45 ui-monospace, monospace; }
-.diff span { display: block; padding: 0 0.6rem; white-space: pre; }
+.paths { margin: 0.3rem 0; padding-left: 1.2rem; max-height: 9rem; overflow: auto; font: 0.85rem/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
+.diff { display: grid; grid-template-columns: minmax(max-content, 1fr); margin: 0.5rem 0; padding: 0.5rem 0; max-height: 24rem; overflow: auto; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); font: 0.8rem/1.45 ui-monospace, monospace; }
+.diff span { padding: 0 0.6rem; white-space: pre; }
 .diff .added { background: var(--added); }
 .diff .removed { background: var(--removed); }
 .answer { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: center; margin: 0; }

@@ -15,6 +15,9 @@ beforeAll(async () => {
   browser = await startBrowser();
   page = await browser.newPage();
   page.on("pageerror", (error) => faults.push(error.message));
+  page.on("response", (response) => {
+    if (response.status() === 404) faults.push(`not there: ${response.url()}`);
+  });
   page.on("dialog", (dialog) => faults.push(`dialog: ${dialog.message()}`));
   page.on("request", (request) => {
     if (!request.url().startsWith(server.url)) faults.push(`foreign request: ${request.url()}`);
@@ -68,6 +71,86 @@ describe("the built-in page in a real browser", () => {
     expect(await page.locator(".approval img, .approval script").count()).toBe(0);
     await page.click(".deny");
     expect(await denied).toBe(403);
+    expect(faults).toEqual([]);
+  });
+
+  it("names characters that hide themselves or turn others around", async () => {
+    const denied = add("good\u202egnp.exe\u200b");
+    await page.waitForSelector(".approval");
+    const shown = await page.locator(".approval").textContent();
+    expect(shown).not.toMatch(/[\u202e\u200b]/);
+    expect(await page.textContent(".approval h3")).toContain("good\\u{202e}gnp.exe\\u{200b}");
+    expect(await page.textContent(".approval .added")).toContain("good\\u{202e}gnp.exe\\u{200b}");
+    expect(await page.textContent(".approval .left")).toMatch(/^\d+ s left$/);
+    await page.click(".deny");
+    expect(await denied).toBe(403);
+  });
+
+  it("leaves the keyboard at the heading when a request is answered, not on the buttons of the next", async () => {
+    const both = [add("four"), add("five")];
+    await page.waitForFunction(() => document.querySelectorAll(".approval").length === 2);
+    await page.focus(".deny");
+    await page.keyboard.press("Enter");
+    await page.waitForFunction(() => document.querySelectorAll(".approval").length === 1);
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe("waiting");
+    await page.keyboard.press("Enter");
+    await page.click(".deny");
+    expect(await Promise.all(both)).toEqual([403, 403]);
+  });
+
+  it("shows thousands of changed lines as few elements, coloured also where they are scrolled to", async () => {
+    const template = Array.from(
+      { length: 3000 },
+      (_, i) => `line ${i} ${"wide ".repeat(i === 0 ? 99 : 1)}`,
+    ).join("\n");
+    const saving = server.request("POST", "~/commands", { json: { name: "long", template } });
+    await page.waitForSelector(".approval");
+    expect(await page.locator(".approval .diff *").count()).toBeLessThan(10);
+    const widths = await page.evaluate(() => {
+      const diff = document.querySelector(".approval .diff");
+      return [diff?.scrollWidth ?? 0, diff?.querySelector(".added")?.getBoundingClientRect().width ?? 0];
+    });
+    expect(widths[0]).toBeGreaterThan(2000);
+    expect(widths[1]).toBeGreaterThan((widths[0] ?? 0) - 1);
+    await page.click(".deny");
+    await saving;
+  });
+
+  it("keeps its tokens when a link brings others that nobody knows", async () => {
+    await page.goto(`${server.url}/ui#hostToken=nonsense`);
+    await page.reload();
+    await page.waitForSelector("#approvals:not([hidden])");
+    expect(await page.evaluate(() => Object.values(localStorage))).toContain(hostToken);
+  });
+
+  it("follows the approvals once, whoever signs out and in again meanwhile", async () => {
+    let polls = 0;
+    const count = (request: { url(): string }): void => {
+      if (request.url().includes("wait=50")) polls += 1;
+    };
+    await page.click("#sign-out");
+    await page.fill("#host-token", hostToken);
+    await page.click("button[type=submit]");
+    await page.waitForSelector("#approvals:not([hidden])");
+    page.on("request", count);
+    const denied = add("six");
+    await page.click(".deny");
+    expect(await denied).toBe(403);
+    await page.waitForSelector("#nothing:not([hidden])");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    // One that is under way may end; then a request comes and goes, each heard of by one poll.
+    expect(polls).toBeLessThanOrEqual(3);
+    await page.click("#sign-out");
+    const waits = add("seven");
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await page.textContent("#connection")).toBe("not signed in");
+    expect(await page.locator(".approval").count()).toBe(0);
+    expect(await page.evaluate(() => document.title)).toBe("OpenWork Server");
+    await page.fill("#host-token", hostToken);
+    await page.click("button[type=submit]");
+    await page.click(".deny");
+    expect(await waits).toBe(403);
+    page.off("request", count);
     expect(faults).toEqual([]);
   });
 
