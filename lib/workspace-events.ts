@@ -1,7 +1,7 @@
 import { parse } from "jsonc-parser";
 import type { EventNumbers } from "./event-numbers.ts";
 import { Feed, type FeedPage, type Numbered } from "./feed.ts";
-import { readText, type ReadableStorage } from "./storage.ts";
+import { readText, type Entry, type ReadableStorage } from "./storage.ts";
 
 /** What of the agent's state changed. */
 export type EventReason = "plugins" | "skills" | "mcp" | "config" | "agents" | "commands";
@@ -31,6 +31,8 @@ const places: readonly (readonly [RegExp, EventReason])[] = [
   [/^\.opencode\/openwork\.json$/, "config"],
 ];
 const configFiles = ["opencode.jsonc", "opencode.json"] as const;
+/** Everything that may hold state of the agent. */
+const allPlaces: readonly string[] = [...configFiles, ".opencode", ".claude/skills"];
 
 /**
  * Turns changed paths into events about the agent's state. Both our own commits and the watch report
@@ -41,13 +43,16 @@ export class WorkspaceEvents {
   readonly #storage: ReadableStorage;
   readonly #numbers: EventNumbers;
   readonly #feed = new Feed<WorkspaceEvent>(keptEvents);
-  readonly #known = new Map<string, string | null>();
+  /** Revisions of the files that were there. */
+  readonly #known = new Map<string, string>();
   #config: Record<string, string> = {};
   /** When the first and the last change was noticed that the engine has not seen. */
   #unseen: { since: number; last: number } | null = null;
   #queue: Promise<void> = Promise.resolve();
   #begun = false;
   #live = false;
+  /** A look at everything is due that has not begun: another one would see nothing else. */
+  #lookIsDue = false;
 
   constructor(workspaceId: string, storage: ReadableStorage, numbers: EventNumbers) {
     this.#workspaceId = workspaceId;
@@ -114,7 +119,9 @@ export class WorkspaceEvents {
     this.#begun = true;
     return this.#enqueue(async () => {
       this.#feed.startFrom(await this.#numbers.open());
-      for (const path of await this.#interesting()) this.#known.set(path, await this.#revision(path));
+      for (const [path, revision] of await this.#revisions(allPlaces)) {
+        if (revision !== null) this.#known.set(path, revision);
+      }
       this.#config = await this.#readConfig();
     });
   }
@@ -129,7 +136,12 @@ export class WorkspaceEvents {
 
   /** Looks at everything: the watch missed something. */
   noticeAll(): void {
-    void this.#enqueue(async () => this.#look([...(await this.#interesting()), ...this.#known.keys()]));
+    if (this.#lookIsDue) return;
+    this.#lookIsDue = true;
+    void this.#enqueue(() => {
+      this.#lookIsDue = false;
+      return this.#look(allPlaces);
+    });
   }
 
   /** Lets waiting readers go. */
@@ -150,8 +162,7 @@ export class WorkspaceEvents {
       changed.set(reason, set.add(path));
     };
     let configPath: string | null = null;
-    for (const path of await this.#expand(paths)) {
-      const revision = await this.#revision(path);
+    for (const [path, revision] of await this.#revisions(paths)) {
       if (revision === (this.#known.get(path) ?? null)) continue;
       if (revision === null) this.#known.delete(path);
       else this.#known.set(path, revision);
@@ -163,38 +174,28 @@ export class WorkspaceEvents {
     for (const [reason, files] of changed) this.#publish(reason, [...files].toSorted());
   }
 
-  /** Directories stand for the files below them, those there now and those known from before. */
-  async #expand(paths: readonly string[]): Promise<Set<string>> {
-    const files = new Set<string>();
+  /** Revisions of the files at and below these paths; null for what is not there, or not any more. */
+  async #revisions(paths: readonly string[]): Promise<Map<string, string | null>> {
+    const found = new Map<string, string | null>();
     for (const path of paths) {
       const entry = await this.#storage.stat(path).catch(() => null);
-      if (entry?.kind === "dir") for (const file of await this.#filesBelow(path)) files.add(file);
-      else files.add(path);
-      for (const known of this.#known.keys()) if (known.startsWith(`${path}/`)) files.add(known);
+      if (entry?.kind !== "dir") found.set(path, entry?.kind === "file" ? entry.revision : null);
+      else for (const file of await this.#filesBelow(path)) found.set(file.path, file.revision);
     }
-    return files;
+    const looked = new Set(paths);
+    for (const path of this.#known.keys()) {
+      if (!found.has(path) && parents(path).some((above) => looked.has(above))) found.set(path, null);
+    }
+    return found;
   }
 
-  async #interesting(): Promise<string[]> {
-    return [
-      ...configFiles,
-      ...(await this.#filesBelow(".opencode")),
-      ...(await this.#filesBelow(".claude/skills")),
-    ];
-  }
-
-  async #filesBelow(path: string): Promise<string[]> {
-    const files: string[] = [];
+  async #filesBelow(path: string): Promise<Entry[]> {
+    const files: Entry[] = [];
     for await (const batch of this.#storage.walk(path, { skip: isPackages })) {
       for (const entry of batch)
-        if (entry.kind === "file" && reasonOf(entry.path) !== null) files.push(entry.path);
+        if (entry.kind === "file" && reasonOf(entry.path) !== null) files.push(entry);
     }
     return files;
-  }
-
-  async #revision(path: string): Promise<string | null> {
-    const entry = await this.#storage.stat(path).catch(() => null);
-    return entry?.kind === "file" ? entry.revision : null;
   }
 
   async #configReasons(): Promise<Set<EventReason>> {
@@ -251,6 +252,14 @@ function isPackages(dir: string): boolean {
 
 function isConfigFile(path: string): boolean {
   return path === configFiles[0] || path === configFiles[1];
+}
+
+/** The directories above a path, nearest first, without the root. */
+function parents(path: string): string[] {
+  const above: string[] = [];
+  for (let at = path.lastIndexOf("/"); at > 0; at = path.lastIndexOf("/", at - 1))
+    above.push(path.slice(0, at));
+  return above;
 }
 
 function isAbovePlaces(path: string): boolean {

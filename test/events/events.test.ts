@@ -3,8 +3,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import { createMemoryStorage } from "../../adapters/storage/memory.ts";
+import { EventNumbers } from "../../lib/event-numbers.ts";
 import { Feed } from "../../lib/feed.ts";
 import type { Storage } from "../../lib/storage.ts";
+import { WorkspaceEvents } from "../../lib/workspace-events.ts";
 import { configOf, startMemoryServer, workspaceAt, type Client } from "../support/memory-host.ts";
 
 describe("a numbered feed", () => {
@@ -27,6 +30,65 @@ describe("a numbered feed", () => {
     expect((await left).items).toEqual([]);
     feed.publish((seq) => ({ seq }));
     expect((await waits).items).toEqual([{ seq: 1 }]);
+  });
+});
+
+describe("workspace events of a storage that cannot watch", () => {
+  /** Events over a memory storage that counts how it is looked at. */
+  async function counted(files: number): Promise<{
+    events: WorkspaceEvents;
+    storage: Storage;
+    looked: { stats: number; walks: number };
+  }> {
+    const texts = Array.from(
+      { length: files },
+      (_, i) => [`.opencode/commands/c${i}.md`, `text ${i}`] as const,
+    );
+    const storage = createMemoryStorage({ files: Object.fromEntries(texts) });
+    const looked = { stats: 0, walks: 0 };
+    const counting = Object.assign(Object.create(storage) as Storage, {
+      stat: (path: string) => ((looked.stats += 1), storage.stat(path)),
+      walk: (path: string, options?: object) => ((looked.walks += 1), storage.walk(path, options)),
+      readFile: (path: string, options?: object) => storage.readFile(path, options),
+    });
+    const events = new WorkspaceEvents("ws", counting, new EventNumbers(createMemoryStorage(), "ws"));
+    await events.begin();
+    return { events, storage, looked };
+  }
+
+  it("looks once for all readers that wait, not once for each", async () => {
+    const { events, looked } = await counted(10);
+    looked.walks = 0;
+    const { signal } = new AbortController();
+    await Promise.all(Array.from({ length: 50 }, () => events.wait(events.cursor, 100, signal)));
+    expect(looked.walks).toBeGreaterThan(0);
+    expect(looked.walks).toBeLessThanOrEqual(12);
+  });
+
+  it("looks at thousands of files in one walk, and tells what came, changed and went", async () => {
+    const { events, storage, looked } = await counted(3000);
+    looked.stats = 0;
+    events.noticeAll();
+    await events.settled();
+    expect(looked.stats).toBeLessThan(20);
+    expect(events.cursor).toBe(0);
+    const body = new TextEncoder().encode("new");
+    await storage.commit([
+      { op: "write", path: ".opencode/commands/c1.md", body },
+      { op: "remove", path: ".opencode/commands/c2.md" },
+      { op: "write", path: ".opencode/commands/new.md", body },
+    ]);
+    events.noticeAll();
+    await events.settled();
+    const { items } = await events.wait(0, 0, new AbortController().signal);
+    expect(items.map((item) => item.paths)).toEqual([
+      [".opencode/commands/c1.md", ".opencode/commands/c2.md", ".opencode/commands/new.md"],
+    ]);
+    await storage.commit([{ op: "remove", path: ".opencode", recursive: true }]);
+    events.notice([".opencode"]);
+    await events.settled();
+    const after = await events.wait(1, 0, new AbortController().signal);
+    expect(after.items[0]?.paths).toHaveLength(3000);
   });
 });
 
