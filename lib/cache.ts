@@ -32,8 +32,8 @@ interface CacheEntry {
   checkMs: number;
   /** A check that is under way; requests that come meanwhile share it. */
   checking: Promise<boolean> | null;
-  stale: boolean;
-  loading: boolean;
+  /** While a load runs its dependencies are not all known yet. What is stale stays so: a new entry takes its place. */
+  state: "loading" | "ready" | "stale";
 }
 
 /**
@@ -68,27 +68,28 @@ export class FileCache implements ParsedCache {
   /** Marks what depends on one of the paths, or lies in or around it, as stale. */
   invalidate(paths: readonly string[]): void {
     for (const entry of this.#entries.values()) {
-      if (entry.stale) continue;
-      // While a load runs its dependencies are not all known yet.
-      if (
-        entry.loading ||
-        entry.own.some((dependency) => paths.some((path) => touches(path, dependency.path)))
-      ) {
-        entry.stale = true;
-      }
+      const depends = (path: string): boolean => entry.own.some((one) => touches(path, one.path));
+      if (entry.state === "loading" || (entry.state === "ready" && paths.some(depends)))
+        entry.state = "stale";
     }
   }
 
   /** Marks everything as stale. */
   invalidateAll(): void {
-    for (const entry of this.#entries.values()) entry.stale = true;
+    for (const entry of this.#entries.values()) entry.state = "stale";
   }
 
   async get<T>(key: string, load: (view: CacheView) => Promise<T>): Promise<T> {
-    const entry = this.#entries.get(key);
-    // One key always has one loader, hence one type.
-    const fresh = entry && !entry.stale && this.#fresh(entry);
-    if (fresh === true || (fresh && (await fresh))) return entry?.value as Promise<T>;
+    let entry = this.#entries.get(key);
+    while (entry) {
+      const fresh = this.#fresh(entry);
+      // One key always has one loader, hence one type.
+      if (fresh === true || (fresh && (await fresh))) return entry.value as Promise<T>;
+      const newer = this.#entries.get(key);
+      // Who found out first loads again, for all who found out with it.
+      if (newer === entry) break;
+      entry = newer;
+    }
     return this.#load(key, load);
   }
 
@@ -107,13 +108,12 @@ export class FileCache implements ParsedCache {
       checkedAt: performance.now(),
       checkMs: 0,
       checking: null,
-      stale: false,
-      loading: true,
+      state: "loading",
     };
     this.#entries.set(key, entry);
     value.then(
       () => {
-        entry.loading = false;
+        if (entry.state === "loading") entry.state = "ready";
       },
       () => {
         if (this.#entries.get(key) === entry) this.#entries.delete(key);
@@ -123,7 +123,8 @@ export class FileCache implements ParsedCache {
   }
 
   #fresh(entry: CacheEntry): boolean | Promise<boolean> {
-    if (entry.loading) return this.#live || checkLoaded(entry);
+    if (entry.state === "stale") return false;
+    if (entry.state === "loading") return this.#live || checkLoaded(entry);
     const trusted = Math.max(leastTrustMs, entry.checkMs * trustFactor);
     if (this.#live && performance.now() - entry.checkedAt < trusted) return true;
     // Without a watch a request must see what was written before it came: it cannot share an older check.
@@ -150,13 +151,13 @@ async function check(entry: CacheEntry): Promise<boolean> {
       () => refused,
     );
     if (current !== revision) {
-      entry.stale = true;
+      entry.state = "stale";
       return false;
     }
   }
   entry.checkedAt = performance.now();
   entry.checkMs = entry.checkedAt - started;
-  return !entry.stale;
+  return entry.state !== "stale";
 }
 
 function touches(changed: string, dependency: string): boolean {
