@@ -143,7 +143,7 @@ export class Dispatcher {
     const caller =
       route.access === "public"
         ? anonymous
-        : await this.#services.authenticator.authenticate(headers, route.access);
+        : await this.#services.authenticator.authenticate(headers, route.access, route.basic);
     if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError(
         "read_only",

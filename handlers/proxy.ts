@@ -246,6 +246,7 @@ export const routes: readonly Route[] = [
       method: "ALL",
       path,
       access: "client",
+      basic: true,
       mounted: true,
       errors: engineErrors,
       summary: "The engine, with its own API, at the caller's rights.",

@@ -1,3 +1,4 @@
+import { fromBase64 } from "./base64.ts";
 import { ApiError } from "./errors.ts";
 import { equalInConstantTime, sha256Hex } from "./hash.ts";
 import type { Access } from "./route.ts";
@@ -46,12 +47,16 @@ export class Authenticator {
     this.#tokens = tokens;
   }
 
-  /** The caller of a request to a route of this class; 401 when the class is not reached. */
-  async authenticate(headers: Headers, access: Access): Promise<Caller> {
+  /**
+   * The caller of a request to a route of this class; 401 when the class is not reached. `basic`: the token may
+   * also be the password of Basic authentication, see {@link basicToken}.
+   */
+  async authenticate(headers: Headers, access: Access, basic = false): Promise<Caller> {
     if (access === "public") return anonymous;
     const hostActor = this.#hostActor(headers.get("x-openwork-host-token"));
     if (access === "host" && hostActor) return hostActor;
-    const bearer = await this.#bearer(headers, hostActor !== null);
+    const token = bearerToken(headers.get("authorization")) ?? (basic ? basicToken(headers) : null);
+    const bearer = token === null ? null : await this.#bearer(token, headers, hostActor !== null);
     if (access === "client") {
       if (bearer) return bearer;
       throw unauthorized(
@@ -94,9 +99,7 @@ export class Authenticator {
     };
   }
 
-  async #bearer(headers: Headers, hostHeader: boolean): Promise<Caller | null> {
-    const token = bearerToken(headers.get("authorization"));
-    if (!token) return null;
+  async #bearer(token: string, headers: Headers, hostHeader: boolean): Promise<Caller | null> {
     const tokenHash = this.#hash(token);
     const isClient = equalInConstantTime(tokenHash, this.#clientHash);
     const issued = isClient ? undefined : await this.#tokens.find(tokenHash);
@@ -127,6 +130,27 @@ function bearerToken(header: string | null): string | null {
   const separator = header.charCodeAt(6);
   if (separator !== 0x20 && separator !== 0x09) return null;
   return header.slice(7).trim() || null;
+}
+
+/** What browsers put into their requests and the engine's own programs do not. */
+const browserHeaders = ["origin", "referer", "sec-fetch-site"] as const;
+
+/**
+ * The password of Basic credentials, whatever the user name; null when there are none. Programs made for the
+ * engine send no others. Browsers keep such credentials and send them along with what any page asks for, so
+ * the requests of browsers are refused (CVE-2025-24010), same origin or not.
+ */
+function basicToken(headers: Headers): string | null {
+  const encoded = /^basic[ \t]+([a-z0-9+/=]+)[ \t]*$/i.exec(headers.get("authorization") ?? "")?.[1];
+  if (encoded === undefined) return null;
+  const isBrowser =
+    browserHeaders.some((name) => headers.has(name)) || /^mozilla\//i.test(headers.get("user-agent") ?? "");
+  if (isBrowser) {
+    throw unauthorized("Basic credentials are for programs; a page sends Authorization: Bearer <token>.");
+  }
+  const credentials = new TextDecoder().decode(fromBase64(encoded) ?? new Uint8Array());
+  const colon = credentials.indexOf(":");
+  return colon < 0 ? null : credentials.slice(colon + 1).trim() || null;
 }
 
 function unauthorized(message: string): ApiError {

@@ -76,6 +76,8 @@ export interface Route {
   /** Segments of `:name` match one segment; a last segment `*` matches the rest, also none. */
   readonly path: string;
   readonly access: Access;
+  /** Programs may send their token as the password of Basic authentication; browsers may not. */
+  readonly basic: boolean;
   /** Least scope of a client caller; hosts have owner. */
   readonly scope: Scope;
   /** Refused on a read-only server. */
@@ -113,6 +115,7 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   method: Route["method"];
   path: string;
   access: Access;
+  basic?: boolean;
   scope?: Scope;
   writes?: boolean;
   mounted?: boolean;
@@ -139,6 +142,7 @@ export function route<
     method: definition.method,
     path: definition.path,
     access: definition.access,
+    basic: definition.basic ?? false,
     scope: definition.scope ?? "viewer",
     writes: definition.writes ?? false,
     mounted: definition.mounted ?? false,

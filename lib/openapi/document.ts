@@ -33,6 +33,11 @@ export function describeApi({ routes, version, serverUrl }: OpenapiInput): Json 
     components: {
       securitySchemes: {
         bearer: { type: "http", scheme: "bearer", description: "The client token or an issued one." },
+        basic: {
+          type: "http",
+          scheme: "basic",
+          description: "The same token as the password, any user name; for programs, refused from browsers.",
+        },
         hostToken: { type: "apiKey", in: "header", name: "X-OpenWork-Host-Token" },
       },
       schemas: { Error: errorSchema, Pending: pendingSchema },
@@ -110,7 +115,9 @@ function nonEmpty(name: string, list: readonly unknown[]): Json {
 
 function securityOf(route: Route): Json[] {
   if (route.access === "public") return [];
-  return route.access === "host" ? [{ hostToken: [] }, { bearer: [] }] : [{ bearer: [] }];
+  return route.access === "host"
+    ? [{ hostToken: [] }, { bearer: [] }]
+    : [{ bearer: [] }, ...(route.basic ? [{ basic: [] }] : [])];
 }
 
 function pathParameters(path: string): Json[] {

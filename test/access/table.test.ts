@@ -13,6 +13,7 @@ const callers = [
   { name: "collaborator", scope: "collaborator", host: false },
   { name: "client token", scope: "collaborator", host: false },
   { name: "owner", scope: "owner", host: true },
+  { name: "owner by Basic", scope: "owner", host: true },
   { name: "host token", scope: null, host: true },
 ] as const satisfies readonly { name: string; scope: Scope | null; host: boolean }[];
 
@@ -36,6 +37,8 @@ async function credentials(client: Client, kind: CallerKind): Promise<Record<str
     }
     case "client token":
       return { authorization: "Bearer client-token" };
+    case "owner by Basic":
+      return { authorization: `Basic ${btoa(`opencode:${(await issue("owner")).token}`)}` };
     case "host token":
       return { "x-openwork-host-token": hostToken };
     default:
@@ -46,9 +49,11 @@ async function credentials(client: Client, kind: CallerKind): Promise<Record<str
 /** What the table promises before the handler is reached: a status and code, or null when the caller gets through. */
 function expected(
   route: Route,
-  kind: CallerKind,
+  given: CallerKind,
   readOnly: boolean,
 ): { status: number; code: string } | null {
+  const counts = given.name !== "owner by Basic" || route.basic;
+  const kind = counts ? given : { ...given, scope: null, host: false };
   if (route.access === "client" && kind.scope === null) return { status: 401, code: "unauthorized" };
   if (route.access === "host" && !kind.host) return { status: 401, code: "unauthorized" };
   if (route.access !== "public" && route.writes && readOnly) return { status: 403, code: "read_only" };

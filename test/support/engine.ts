@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freshDirectory } from "./server.ts";
 
-const command: string = fileURLToPath(new URL("../node_modules/.bin/opencode", import.meta.url));
+/** The engine's command. */
+export const engineCommand: string = fileURLToPath(new URL("../node_modules/.bin/opencode", import.meta.url));
 /** A cold start on a busy machine, milliseconds. */
 const startLimitMs = 40_000;
 
@@ -44,12 +45,12 @@ function freePort(): Promise<number> {
 
 /** Starts the engine and waits until it answers. Rejects, with what it printed, when it does not. */
 export async function startEngine(options: EngineOptions): Promise<Engine> {
-  if (!existsSync(command)) throw new Error("The engine is not installed: run `npm run tools` first.");
+  if (!existsSync(engineCommand)) throw new Error("The engine is not installed: run `npm run tools` first.");
   const directory = realpathSync(options.directory);
   const home = await freshDirectory("engine");
   const port = await freePort();
   const url = `http://127.0.0.1:${port}`;
-  const child = spawn(command, ["serve", "--hostname", "127.0.0.1", "--port", String(port)], {
+  const child = spawn(engineCommand, ["serve", "--hostname", "127.0.0.1", "--port", String(port)], {
     cwd: directory,
     env: {
       PATH: process.env["PATH"] ?? "",
