@@ -21,7 +21,7 @@ export interface EngineProcess {
   start(log: Log): void;
   /** Ends it and all that it started; resolves when it is gone. */
   stop(): Promise<void>;
-  /** Ends it at once, for when the process exits. */
+  /** Has it ended, without waiting for that: for when the process exits. */
   kill(): void;
 }
 
@@ -29,8 +29,8 @@ export interface EngineProcess {
 const backoffMs = [500, 30_000] as const;
 /** Whatever ran this long had started well. */
 const healthyMs = 60_000;
-/** How long it may take to end when it is asked to, milliseconds. */
-const endWithinMs = 5000;
+/** When it is ended by force, milliseconds after it was asked: later than its watcher would have done that. */
+const endWithinMs = 6000;
 const username = "opencode";
 
 /**
@@ -86,20 +86,46 @@ export function findEngine(path: string, directories: readonly string[]): string
   return candidates.find((candidate) => existsSync(candidate)) ?? null;
 }
 
-/** Chooses port and password of an engine for a directory; {@link EngineProcess.start} starts it. */
+/**
+ * Becomes the command that follows it, beside a watcher that reads the other end of this process's pipe: it meets
+ * its end when this process closes it or is gone, in whatever way. Then it asks the engine to end, and ends what
+ * that started: commands of an agent run in groups of their own and outlive the engine. The engine itself must not
+ * be the one in the background, for there a shell has programs ignore Ctrl-C. `$$` is the engine in both.
+ */
+const leash = `exec 3<&0 </dev/null
+(
+  trap '' TERM HUP
+  read -r line <&3
+  left=$(ps -A -o ppid= -o pid= -o pgid= | awk -v engine=$$ '
+    { parent[$2] = $1; group[$2] = $3 }
+    END { for (pid in parent) if (group[pid] != engine)
+      for (above = parent[pid]; above in parent; above = parent[above])
+        if (above == engine) { print pid; break } }')
+  kill -TERM $$ $left
+  sleep 0.2
+  kill -KILL $left
+  tries=0
+  while [ $tries -lt 50 ] && kill -0 $$; do sleep 0.1; tries=$((tries + 1)); done
+  kill -KILL 0
+) >/dev/null 2>&1 &
+exec 3<&-
+exec "$@"`;
+
+/**
+ * Chooses port and password of an engine for a directory; {@link EngineProcess.start} starts it. It outlives this
+ * process only on Windows, and there only when this process is ended by force.
+ */
 export async function prepareEngine(command: string, cwd: string): Promise<EngineProcess> {
   const port = await freePort();
   const password = randomBytes(24).toString("base64url");
   const access = { baseUrl: `http://127.0.0.1:${port}`, username, password };
   const args = ["serve", "--hostname", "127.0.0.1", "--port", String(port)];
+  const env = engineEnvironment(process.env, access);
   return new Supervised(access, () =>
-    // A group of its own, so that what it starts ends with it.
-    spawn(command, args, {
-      cwd,
-      env: engineEnvironment(process.env, access),
-      detached: process.platform !== "win32",
-      stdio: ["ignore", "pipe", "pipe"],
-    }),
+    process.platform === "win32"
+      ? spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
+      : // A group of its own, so that what it starts ends with it.
+        spawn("sh", ["-c", leash, "sh", command, ...args], { cwd, env, detached: true, stdio: "pipe" }),
   );
 }
 
@@ -149,8 +175,8 @@ class Supervised implements EngineProcess {
     this.#ended = new Promise((resolve) => {
       const end = (why: string): void => {
         if (this.#child !== child) return;
-        // What it started may have outlived it.
-        this.#signal("SIGKILL");
+        // What it started may have outlived it; when it was asked to end its watcher sees to that.
+        if (!this.#stopping) this.#signal("SIGKILL");
         this.#child = null;
         resolve();
         if (!this.#stopping) this.#startAgain(log, why, Date.now() - startedAt);
@@ -163,7 +189,7 @@ class Supervised implements EngineProcess {
   async stop(): Promise<void> {
     this.#stopping = true;
     clearTimeout(this.#restart);
-    this.#signal("SIGTERM");
+    this.#askToEnd();
     const timer = setTimeout(() => this.#signal("SIGKILL"), endWithinMs);
     await this.#ended;
     clearTimeout(timer);
@@ -171,7 +197,12 @@ class Supervised implements EngineProcess {
 
   kill(): void {
     this.#stopping = true;
-    this.#signal("SIGKILL");
+    this.#askToEnd();
+  }
+
+  #askToEnd(): void {
+    if (process.platform === "win32") this.#signal("SIGKILL");
+    else this.#child?.stdin?.end();
   }
 
   #startAgain(log: Log, why: string, ranMs: number): void {

@@ -1,8 +1,10 @@
 import { readFileSync } from "node:fs";
 import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { delimiter, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { engineCommand } from "../support/engine.ts";
 import { clientToken, freshDirectory, hostToken, startServer, type TestServer } from "../support/server.ts";
+import { openSocket } from "../support/websocket.ts";
 
 /** Stands in for the engine: says what it was started with, and dies when told to. */
 const program = `#!${process.execPath}
@@ -96,4 +98,63 @@ describe("a server that runs its own engine (--engine)", () => {
     const both = startServer({ flags: ["--engine", "--opencode-base-url", "http://127.0.0.1:9"], env });
     await expect(both).rejects.toThrow(/every workspace has an engine URL/);
   });
+});
+
+/** Has the engine run a command that is deaf to polite requests, and tells its process. */
+async function startCommand(server: TestServer): Promise<number> {
+  const base = `/w/${server.id}/opencode/session`;
+  const { json } = await server.request<{ id: string }>("POST", base, { json: { title: "runs" } });
+  const command = "trap '' TERM; echo $$ > pid; sleep 61";
+  const run = server.request("POST", `${base}/${json.id}/shell`, { json: { agent: "build", command } });
+  run.catch(() => undefined);
+  let pid = 0;
+  const read = async (): Promise<number> => {
+    pid = Number(await readFile(join(server.workspace, "pid"), "utf8").catch(() => "0"));
+    return pid;
+  };
+  await expect.poll(read, { timeout: 20_000 }).toBeGreaterThan(0);
+  expect(alive(pid)).toBe(true);
+  return pid;
+}
+
+describe("a server with the real engine that is ended by force", () => {
+  test("takes the engine and what runs in its terminals along; there, Ctrl-C works", async () => {
+    const server = await startServer({
+      flags: ["--engine"],
+      env: {
+        PATH: `${dirname(engineCommand)}${delimiter}${process.env["PATH"] ?? ""}`,
+        OPENCODE_DISABLE_MODELS_FETCH: "1",
+        OPENCODE_DISABLE_AUTOUPDATE: "1",
+        OPENCODE_PURE: "1",
+        npm_config_registry: "http://127.0.0.1:9",
+      },
+    });
+    onTestFinished(async () => void (await server.stop("SIGKILL")));
+    const usable = async (): Promise<unknown> => (await server.request("GET", "~/engine")).json["ok"];
+    await expect.poll(usable, { timeout: 40_000, interval: 300 }).toBe(true);
+    const engine = Number(/Starting the engine \(process (\d+)\)/.exec(server.log())?.[1]);
+    expect(alive(engine)).toBe(true);
+
+    const base = `/w/${server.id}/opencode/pty`;
+    const made = await server.request<{ id: string; pid: number }>("POST", base, {
+      json: { command: "/bin/sh", args: [] },
+    });
+    const opened = await openSocket(`${server.url}${base}/${made.json.id}/connect`, {
+      headers: { authorization: `Bearer ${clientToken}` },
+    });
+    if (!opened.socket) throw new Error(`answered ${opened.status}`);
+    opened.socket.send("echo begun-$((1 + 1)); sleep 60; echo ended-$((2 + 2))\n");
+    await opened.inbox.until("begun-2");
+    opened.socket.send("\u0003");
+    opened.socket.send("\necho after-$((3 + 3))\n");
+    await opened.inbox.until("after-6");
+    expect(opened.inbox.text()).not.toContain("ended-4");
+    expect(alive(made.json.pid)).toBe(true);
+    const command = await startCommand(server);
+
+    await server.stop("SIGKILL");
+    await expect.poll(() => alive(engine), { timeout: 5000 }).toBe(false);
+    await expect.poll(() => alive(made.json.pid), { timeout: 5000 }).toBe(false);
+    await expect.poll(() => alive(command), { timeout: 5000 }).toBe(false);
+  }, 90_000);
 });
