@@ -15,12 +15,13 @@ import {
   type PermittedCall,
 } from "../lib/engine/access.ts";
 import { ApiError } from "../lib/errors.ts";
+import { isJsonObject } from "../lib/json.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
 import { readAll } from "../lib/proxy/body.ts";
 import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/proxy/directory.ts";
 import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy/headers.ts";
 import { routerTarget } from "../lib/proxy/router.ts";
-import { answerFor } from "../lib/redaction.ts";
+import { answerFor, redact } from "../lib/redaction.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import { offeredProtocols } from "../lib/http/websocket.ts";
@@ -174,7 +175,8 @@ async function cleanedReply(response: Response, body: ReadableStream<Uint8Array>
     });
   }
   const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
-  const json = value !== null && typeof value === "object" ? answerFor("viewer", value) : value;
+  // A list stays one: it has no place for the mark that something is left out.
+  const json = isJsonObject(value) ? answerFor("viewer", value) : redact(value).value;
   return { status: response.status, json };
 }
 

@@ -1,9 +1,10 @@
 import type { AuditRecord } from "../audit.ts";
 import type { Approval } from "../changes.ts";
 import { grantsPermission, mayGrant, withoutGrants } from "./grants.ts";
-import { placeCall, type Placed } from "./rules.ts";
+import { placeCall, resolveDots, type Placed } from "./rules.ts";
 import { ApiError } from "../errors.ts";
-import { insistOnOpenPath } from "../protected-paths.ts";
+import { isInside } from "../paths.ts";
+import { insistOnOpenFile, insistOnOpenPath } from "../protected-paths.ts";
 import { peekBody } from "../proxy/body.ts";
 import type { Context } from "../route.ts";
 import { scopeReaches } from "../scopes.ts";
@@ -43,8 +44,29 @@ export async function insistOnRights(context: Context, call: EngineCall, search:
         : "This call of the engine needs the scope collaborator.";
     throw new ApiError("forbidden", message, { required, scope: caller.scope });
   }
-  const file = fileRead(call.path, search);
-  if (file !== null) insistOnOpenPath(context, file);
+  if (!scopeReaches(caller.scope, "collaborator")) await insistOnOpenFiles(context, call, search);
+}
+
+/** Refuses viewers the contents of protected files (I05): the one that a call names, by whatever link, and those that it finds. */
+async function insistOnOpenFiles(context: Context, call: EngineCall, search: string): Promise<void> {
+  const { caller, services, workspace } = context;
+  if (call.showsFiles && services.host.config.protectedPaths.length > 0) {
+    const message =
+      "This call shows pieces of files that viewers may not read; it needs the scope collaborator. GET /workspace/:id/search leaves those files out.";
+    throw new ApiError("forbidden", message, {
+      reason: "protected",
+      required: "collaborator",
+      scope: caller.scope,
+    });
+  }
+  const roots = [workspace.path, workspace.config.opencode.directory?.trim() ?? ""].filter(Boolean);
+  for (const file of filesRead(call.path, search)) {
+    insistOnOpenPath(context, file);
+    const root = roots.find((directory) => isInside(directory, file));
+    const path = resolveDots((root === undefined ? file : file.slice(root.length)).split("/")).join("/");
+    const entry = await workspace.storage.stat(path).catch(() => null);
+    if (entry) insistOnOpenFile(context, entry);
+  }
 }
 
 /** A call that may go on: as what it turned out to be, who allowed it, and the body to send. */
@@ -136,9 +158,14 @@ function shown(bytes: Uint8Array | undefined): string {
   }
 }
 
-/** The file whose contents a call shows, if that is what it does: names can be closed to viewers (I05). */
-function fileRead(path: string, search: string): string | null {
+/** The files whose contents a call shows, as it names them. */
+function filesRead(path: string, search: string): string[] {
   const place = path.toLowerCase();
-  if (place === "/file/content") return new URLSearchParams(search).get("path");
-  return place.startsWith("/api/fs/read/") ? path.slice("/api/fs/read/".length) : null;
+  const named =
+    place === "/file/content"
+      ? new URLSearchParams(search).getAll("path")
+      : place.startsWith("/api/fs/read/")
+        ? [path.slice("/api/fs/read/".length)]
+        : [];
+  return named.map((file) => file.replaceAll("\\", "/"));
 }

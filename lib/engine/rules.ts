@@ -218,11 +218,21 @@ const secretRoutes: readonly string[] = [
   "/config/providers",
   "/global/config",
   "/provider",
+  "/agent",
+  "/api/agent",
+  "/api/model",
   "/api/provider",
   "/api/provider/:provider",
   "/api/integration",
   "/api/integration/:integration",
 ];
+
+/**
+ * Reads that show pieces of any file there is, in ways that no name can be picked out of: closed to viewers as
+ * soon as some names are (I05). A conversation is not among them: what its tools read and wrote is part of it,
+ * and the engine asks its owner before it reads such files.
+ */
+const contentRoutes: readonly string[] = ["/find", "/vcs/diff", "/vcs/diff/raw", "/session/:session/diff"];
 
 /** What the rules know of a call. */
 export interface Placed {
@@ -233,6 +243,8 @@ export interface Placed {
   path: string;
   /** Whether the answer may hold secrets that viewers must not see. */
   secret: boolean;
+  /** Whether the answer shows pieces of files that the call does not name. */
+  showsFiles: boolean;
 }
 
 /** The later counts when a path can be read in two ways. */
@@ -250,7 +262,10 @@ const rules: readonly Rule[] = severity.flatMap((name) =>
     return { method, segments: path.slice(1).split("/"), class: name };
   }),
 );
-const secretPatterns: readonly (readonly string[])[] = secretRoutes.map((path) => path.slice(1).split("/"));
+const patternsOf = (paths: readonly string[]): readonly (readonly string[])[] =>
+  paths.map((path) => path.slice(1).split("/"));
+const secretPatterns = patternsOf(secretRoutes);
+const contentPatterns = patternsOf(contentRoutes);
 
 /**
  * The class of a call (I07, I08), by its path as sent, below the proxy. The engine decodes each segment, takes
@@ -262,7 +277,12 @@ export function placeCall(method: string, rawPath: string): Placed {
   const placed = place(method, segments.filter(Boolean));
   if (!segments.some((segment) => /[/\\]/.test(segment))) return placed;
   const split = place(method, resolveDots(segments.join("/").replaceAll("\\", "/").split("/")));
-  return severity.indexOf(split.class) > severity.indexOf(placed.class) ? split : placed;
+  const graver = severity.indexOf(split.class) > severity.indexOf(placed.class) ? split : placed;
+  return {
+    ...graver,
+    secret: placed.secret || split.secret,
+    showsFiles: placed.showsFiles || split.showsFiles,
+  };
 }
 
 function place(method: string, segments: readonly string[]): Placed {
@@ -273,6 +293,7 @@ function place(method: string, segments: readonly string[]): Placed {
     known: found !== undefined,
     path: `/${segments.join("/")}`,
     secret: verb === "GET" && secretPatterns.some((pattern) => matches(pattern, segments)),
+    showsFiles: verb === "GET" && contentPatterns.some((pattern) => matches(pattern, segments)),
   };
 }
 
@@ -285,7 +306,8 @@ function matches(pattern: readonly string[], segments: readonly string[]): boole
   });
 }
 
-function resolveDots(segments: readonly string[]): string[] {
+/** Segments of a path without `.`, `..` and empty ones; `..` above the first is dropped. */
+export function resolveDots(segments: readonly string[]): string[] {
   const resolved: string[] = [];
   for (const segment of segments) {
     if (segment === "..") resolved.pop();
