@@ -12,6 +12,7 @@ export type ErrorCode =
   | "file_session_not_found"
   | "file_too_large"
   | "forbidden"
+  | "host_not_allowed"
   | "inbox_disabled"
   | "inbox_item_not_found"
   | "insufficient_storage"

@@ -1,6 +1,7 @@
 import { anonymous, type Caller } from "../lib/auth.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
+import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { outsideOf, type Mounting } from "../lib/outside.ts";
 import { decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
@@ -45,6 +46,7 @@ export class Dispatcher {
   readonly #mounted: RouteTable;
   readonly #cors: CorsHeaders;
   readonly #mounting: Mounting;
+  readonly #refusedHost: (request: Request) => ApiError | null;
 
   constructor(services: Services, routes: readonly Route[], mounting: Mounting) {
     this.#services = services;
@@ -53,18 +55,21 @@ export class Dispatcher {
     this.#mounted = new RouteTable(
       routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")),
     );
-    this.#cors = corsFor(services.host.config.corsOrigins);
+    const { corsOrigins } = services.host.config;
+    this.#cors = corsFor(corsOrigins);
+    const { allowedHosts: names, trustProxy } = mounting;
+    this.#refusedHost = refusedHost({ names, corsOrigins, trustProxy });
   }
 
-  /** The answer to a request for a target below the base path; never throws. */
-  async handle(request: Request, target: Target): Promise<Response> {
+  /** The answer to a request for a target below the base path, or to one that lies `elsewhere`; never throws. */
+  async handle(request: Request, target: Target, elsewhere = false): Promise<Response> {
     const { host } = this.#services;
     const common = this.#cors(request.headers.get("origin"));
     const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: false };
     const reply: HttpReply =
       request.method === "OPTIONS"
         ? { status: 204, headers: preflightHeaders(common, request), text: "" }
-        : await this.#answer(request, target, trace);
+        : await this.#answer(request, target, trace, elsewhere);
     const shared = request.method === "OPTIONS" ? {} : common;
     const response = respond(host.Response, reply, shared, request.method === "HEAD");
     this.#log(request, target, response.status, trace);
@@ -72,12 +77,13 @@ export class Dispatcher {
   }
 
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. Never throws. */
-  async upgrade(request: Request, target: Target): Promise<Response | Tunnel> {
+  async upgrade(request: Request, target: Target, elsewhere = false): Promise<Response | Tunnel> {
     const { host } = this.#services;
     const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: true };
     const origin = request.headers.get("origin");
     let reply: Reply;
     try {
+      if (elsewhere) throw notFound();
       insistOnAllowedOrigin(origin, host.config.corsOrigins, outsideOf(request, this.#mounting).host);
       reply = await this.#run(request, this.#locate(target), trace);
     } catch (error) {
@@ -92,8 +98,9 @@ export class Dispatcher {
     return response;
   }
 
-  async #answer(request: Request, target: Target, trace: Trace): Promise<HttpReply> {
+  async #answer(request: Request, target: Target, trace: Trace, elsewhere: boolean): Promise<HttpReply> {
     try {
+      if (elsewhere) throw notFound();
       const reply = await this.#run(request, this.#locate(target), trace);
       if ("tunnel" in reply) throw new Error("a tunnel is no answer to a plain request");
       return reply;
@@ -140,10 +147,7 @@ export class Dispatcher {
     const route = pickMethod(located.match, request.method);
     if (route.access !== "public") trace.auth = route.access;
     const headers = trace.upgrade ? withProtocolToken(request.headers) : request.headers;
-    const caller =
-      route.access === "public"
-        ? anonymous
-        : await this.#services.authenticator.authenticate(headers, route.access, route.basic);
+    const caller = route.anyHost ? anonymous : await this.#authenticate(route, request, headers);
     if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError(
         "read_only",
@@ -187,6 +191,20 @@ export class Dispatcher {
       await this.#services.authenticator.insistStillValid(caller);
     }
     return reply;
+  }
+
+  /** A public route is for anybody who asks for it under a name of this server, and for those who have a token. */
+  async #authenticate(route: Route, request: Request, headers: Headers): Promise<Caller> {
+    const { authenticator } = this.#services;
+    if (route.access !== "public") return authenticator.authenticate(headers, route.access, route.basic);
+    const refusal = this.#refusedHost(request);
+    if (refusal) {
+      await authenticator
+        .authenticate(headers, "client")
+        .catch(() => authenticator.authenticate(headers, "host"))
+        .catch(() => Promise.reject(refusal));
+    }
+    return anonymous;
   }
 
   #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {

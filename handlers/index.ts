@@ -77,14 +77,20 @@ export interface Handler<Elsewhere = never> {
 export interface HandlerOptions {
   /**
    * The path below which this server answers, such as `/agent`; with it the handler answers null to every other
-   * request. Default: none, and every request is answered.
+   * request. Default: that of the settings, and every other request is answered 404.
    */
   basePath?: string;
   /**
    * Believe the `X-Forwarded-Proto`, `X-Forwarded-Host` and `X-Forwarded-Prefix` headers. Only behind a proxy that
-   * sets all three itself: elsewhere any caller could point links to another host. Default: false.
+   * sets all three itself: elsewhere any caller could point links to another host. Default: that of the
+   * settings, false unless set.
    */
   trustProxy?: boolean;
+  /**
+   * Names under which public pages are shown without a token, beside addresses, `localhost` and the CORS origins; `*`
+   * for any. Default: those of the settings, any unless set: a program that hosts this handler has its own listener.
+   */
+  allowedHosts?: readonly string[];
 }
 
 /**
@@ -101,20 +107,25 @@ export function createHandler(
   options?: HandlerOptions & { basePath?: undefined },
 ): Promise<Handler>;
 export async function createHandler(host: Host, options: HandlerOptions = {}): Promise<Handler<null>> {
+  const { config } = host;
   const mounting = {
-    basePath: checkBasePath(options.basePath),
-    trustProxy: options.trustProxy ?? false,
+    basePath: checkBasePath(options.basePath ?? config.basePath),
+    trustProxy: options.trustProxy ?? config.trustProxy,
+    allowedHosts: options.allowedHosts ?? config.allowedHosts ?? ["*"],
   };
+  const isComposed = options.basePath !== undefined;
   const services = await openServices(host);
   const dispatcher = new Dispatcher(services, routes, mounting);
   const locate = (request: Request): Target | null => belowBase(targetOf(request.url), mounting.basePath);
   function handle(request: Request): Promise<Response | null> {
     const target = locate(request);
-    return target ? dispatcher.handle(request, target) : Promise.resolve(null);
+    if (target) return dispatcher.handle(request, target);
+    return isComposed ? Promise.resolve(null) : dispatcher.handle(request, targetOf(request.url), true);
   }
   function upgrade(request: Request): Promise<Response | Tunnel | null> {
     const target = locate(request);
-    return target ? dispatcher.upgrade(request, target) : Promise.resolve(null);
+    if (target) return dispatcher.upgrade(request, target);
+    return isComposed ? Promise.resolve(null) : dispatcher.upgrade(request, targetOf(request.url), true);
   }
   return Object.assign(handle, { upgrade, close: () => closeServices(services) });
 }

@@ -63,6 +63,7 @@ export const routes: readonly Route[] = [
     method: "GET",
     path: "/health",
     access: "public",
+    anyHost: true,
     mounted: true,
     answer: healthSchema,
     summary: "Whether the server answers; needs no token.",

@@ -1,8 +1,10 @@
 import type { ServerConfig, TokenSource } from "./host.ts";
+import { isHostEntry } from "./http/allowed-hosts.ts";
+import { checkBasePath } from "./outside.ts";
 import { checkSettings } from "./settings/file.ts";
 import type { ParsedFlags } from "./settings/flags.ts";
 import { pathsFor, type Paths } from "./settings/paths.ts";
-import { quoted, switchWord } from "./settings/error.ts";
+import { ConfigError, quoted, switchWord } from "./settings/error.ts";
 import {
   checkPort,
   given,
@@ -152,6 +154,23 @@ function corsOrigins(sources: Sources): string[] {
   return origins;
 }
 
+function allowedHosts(sources: Sources): string[] | null {
+  const hosts = readList(sources, settings.allowedHosts) ?? null;
+  for (const host of hosts?.filter((entry) => !isHostEntry(entry)) ?? []) {
+    sources.warn(`The allowed host ${quoted(host)} matches none: a host is a name[:port], *.name or *.`);
+  }
+  return hosts;
+}
+
+function basePath(sources: Sources): string {
+  const [first] = given(sources, settings.basePath);
+  try {
+    return first ? checkBasePath(String(first.value).trim()) : "";
+  } catch {
+    throw new ConfigError(`${first?.source} must be a path such as /agent, got ${quoted(first?.value)}.`);
+  }
+}
+
 const defaultProtectedPaths = [
   ".env",
   ".env.*",
@@ -194,6 +213,9 @@ function plainSettings(
       timeoutMs: readNumber(sources, settings.approvalTimeout, 30_000).value,
     },
     corsOrigins: corsOrigins(sources),
+    allowedHosts: allowedHosts(sources),
+    trustProxy: readSwitch(sources, settings.trustProxy, false),
+    basePath: basePath(sources),
     readOnly: readSwitch(sources, settings.readOnly, false),
     log: {
       format: logFormat(sources),

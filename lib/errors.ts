@@ -26,6 +26,7 @@ export const errorStatus = {
   opencode_url_invalid: 400,
   unauthorized: 401,
   forbidden: 403,
+  host_not_allowed: 403,
   read_only: 403,
   write_denied: 403,
   workspace_unauthorized: 403,

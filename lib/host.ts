@@ -30,6 +30,12 @@ export interface ServerConfig {
   /** Absolute paths; an empty list authorises nothing. */
   authorizedRoots: readonly string[];
   corsOrigins: readonly string[];
+  /** Host names of the setting; null when none were named. See {@link refusedHost}. */
+  allowedHosts: readonly string[] | null;
+  /** Whether `X-Forwarded-Proto`, `-Host` and `-Prefix` are believed. */
+  trustProxy: boolean;
+  /** What precedes every path: empty, or such as `/agent`. */
+  basePath: string;
   readOnly: boolean;
   log: { format: "pretty" | "json"; requests: boolean; runId: string };
   configPath: string;

@@ -16,6 +16,8 @@ export interface Mounting {
   basePath: string;
   /** Believe `X-Forwarded-Proto`, `-Host` and `-Prefix`. */
   trustProxy: boolean;
+  /** Names under which public pages are shown; see {@link refusedHost}. */
+  allowedHosts: readonly string[];
 }
 
 const pathPrefix = /^(?:\/[^/?#\s\\]+)+$/;
@@ -41,7 +43,10 @@ function first(headers: Headers, name: string, valid: RegExp): string | null {
 }
 
 /** How the caller of a request sees this server. A proxy is believed only where it is trusted: anybody can send its headers. */
-export function outsideOf(request: Request, { basePath, trustProxy }: Mounting): Outside {
+export function outsideOf(
+  request: Request,
+  { basePath, trustProxy }: Pick<Mounting, "basePath" | "trustProxy">,
+): Outside {
   const { protocol, host } = new URL(request.url);
   if (!trustProxy) return { origin: `${protocol}//${host}`, host, base: basePath };
   const { headers } = request;

@@ -84,6 +84,8 @@ export interface Route {
   readonly writes: boolean;
   /** Offered below `/w/:id` as well. Routes below `/workspace/:id` always are. */
   readonly mounted: boolean;
+  /** Public under any name of this server, without a token; see {@link refusedHost}. */
+  readonly anyHost: boolean;
   /** Checks the workspace before the scope, as the contract orders it for a few routes. */
   readonly workspaceFirst: boolean;
   /** What a call needs beyond its scope, decided by its query before the workspace is looked up; throws. */
@@ -119,6 +121,7 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   scope?: Scope;
   writes?: boolean;
   mounted?: boolean;
+  anyHost?: boolean;
   workspaceFirst?: boolean;
   guard?: Route["guard"];
   locate?: Route["locate"];
@@ -146,6 +149,7 @@ export function route<
     scope: definition.scope ?? "viewer",
     writes: definition.writes ?? false,
     mounted: definition.mounted ?? false,
+    anyHost: definition.anyHost ?? false,
     workspaceFirst: definition.workspaceFirst ?? false,
     guard: definition.guard,
     locate: definition.locate,

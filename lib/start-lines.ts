@@ -32,7 +32,7 @@ export function startLines(config: ServerConfig, bound: { host: string; port: nu
   const lines = [`OpenWork server listening on ${serverUrl(bound.host, bound.port)}`];
   if (tokenSource.client === "generated") lines.push(`Client token: ${config.clientToken}`);
   if (tokenSource.host === "generated") lines.push(`Host token: ${config.hostToken}`);
-  lines.push(...workspaceLines(config), nextLine(config, localUrl(bound.host, bound.port)));
+  lines.push(...workspaceLines(config), nextLine(config, localUrl(bound.host, bound.port) + config.basePath));
   return lines;
 }
 
@@ -47,6 +47,8 @@ export function verboseLines(config: ServerConfig): string[] {
     `Read-only: ${config.readOnly}`,
     `Approval: ${config.approval.mode} (${config.approval.timeoutMs}ms)`,
     `CORS origins: ${list(config.corsOrigins)}`,
+    ...(config.allowedHosts ? [`Allowed hosts: ${list(config.allowedHosts)}`] : []),
+    ...(config.trustProxy ? ["Proxy headers are trusted"] : []),
     `Authorized roots: ${list(config.authorizedRoots)}`,
     `Token source: ${config.tokenSource.client}`,
     `Host token source: ${config.tokenSource.host}`,

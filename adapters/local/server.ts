@@ -1,5 +1,7 @@
+import { hostname } from "node:os";
 import { createHandler, type Handler } from "../../handlers/index.ts";
 import type { Log, ServerConfig } from "../../lib/host.ts";
+import { isLoopback } from "../../lib/http/allowed-hosts.ts";
 import { serverUrl } from "../../lib/start-lines.ts";
 import { version as ownVersion } from "../../lib/version.ts";
 import type { Answer, Listen } from "../http-server.ts";
@@ -31,6 +33,11 @@ export interface RunningServer {
   close(options?: { graceMs?: number }): Promise<void>;
 }
 
+/** Who can reach the server from elsewhere sees its pages under whatever name leads there, unless names are set. */
+function allowedHosts({ host, allowedHosts: named }: ServerConfig): readonly string[] {
+  return [...(named ?? (isLoopback(host) ? [] : ["*"])), hostname()];
+}
+
 /**
  * Listens and answers. Rejects with ListenError when the address cannot be had, and with what `createHandler`
  * throws, such as a damaged token store (I22).
@@ -55,14 +62,13 @@ export async function startLocalServer(
     http.stop();
     await http.drained(graceMs);
   };
-  handler = createHandler(
-    createLocalHost(config, runtime, {
-      log,
-      address: () => ({ host, port }),
-      ...(version !== undefined && { version }),
-      ...(home !== undefined && { home }),
-    }),
-  );
+  const local = createLocalHost(config, runtime, {
+    log,
+    address: () => ({ host, port }),
+    ...(version !== undefined && { version }),
+    ...(home !== undefined && { home }),
+  });
+  handler = createHandler(local, { allowedHosts: allowedHosts(config) });
   const ready = await handler.catch(async (error: unknown) => {
     await stop(0);
     throw error;

@@ -22,6 +22,7 @@ function implied(route: Route): ErrorCode[] {
   return [
     "internal_error",
     ...(route.access === "public" ? [] : (["unauthorized"] as const)),
+    ...(route.access === "public" && !route.anyHost ? (["host_not_allowed"] as const) : []),
     ...(route.access === "client" && (route.scope !== "viewer" || route.guard || route.writes)
       ? (["forbidden"] as const)
       : []),

@@ -23,6 +23,10 @@ export interface SettingsFile {
   hostToken?: Maybe<string>;
   approval?: Maybe<{ mode?: Maybe<string>; timeoutMs?: Maybe<number> }>;
   corsOrigins?: Maybe<string[]>;
+  allowedHosts?: Maybe<string[]>;
+  /** Read as a switch. */
+  trustProxy?: Maybe<boolean | string | number>;
+  basePath?: Maybe<string>;
   authorizedRoots?: Maybe<string[]>;
   protectedPaths?: Maybe<string[]>;
   /** Read as a switch: `true`, or one of its words. */
@@ -74,6 +78,9 @@ const shape = v.object(
     hostToken: text,
     approval: v.nullish(approval),
     corsOrigins: texts,
+    allowedHosts: texts,
+    trustProxy: toggle,
+    basePath: text,
     authorizedRoots: texts,
     protectedPaths: texts,
     readOnly: toggle,

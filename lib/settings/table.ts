@@ -25,6 +25,9 @@ export type SettingId =
   | "workspaces"
   | "authorizedRoots"
   | "cors"
+  | "allowedHosts"
+  | "trustProxy"
+  | "basePath"
   | "readOnly"
   | "protectedPaths"
   | "engineUrl"
@@ -130,6 +133,32 @@ export const settings: Readonly<Record<SettingId, Setting>> = {
     key: "corsOrigins",
     default: "*",
     about: "Web origins whose pages may call this server; * lets any page try, a token is still needed.",
+  },
+  allowedHosts: {
+    name: "allowed hosts",
+    flag: { name: "allowed-hosts", value: "LIST" },
+    variable: "OPENWORK_ALLOWED_HOSTS",
+    key: "allowedHosts",
+    default: "none more on a loopback address, else *",
+    about:
+      "Host names, such as agents.example, *.example or * for any, under which /ui and /openapi.json may be asked for without a token, beside IP addresses, localhost, this machine's name and the CORS origins; any other may be a page that points its name at this machine.",
+  },
+  trustProxy: {
+    name: "trust the proxy",
+    flag: { name: "trust-proxy" },
+    variable: "OPENWORK_TRUST_PROXY",
+    key: "trustProxy",
+    default: "off",
+    about:
+      "Believes X-Forwarded-Proto, -Host and -Prefix; only behind a proxy that sets all three, since anybody else could point links elsewhere.",
+  },
+  basePath: {
+    name: "base path",
+    flag: { name: "base-path", value: "PATH" },
+    variable: "OPENWORK_BASE_PATH",
+    key: "basePath",
+    default: "none",
+    about: "Path such as /agent below which everything is served, for a proxy that does not take it away.",
   },
   readOnly: {
     name: "read-only",

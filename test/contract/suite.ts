@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { clientToken } from "../support/server.ts";
 import { send, open, sendRaw, wait } from "./client.ts";
 import type { Runtime, Subject } from "./subject.ts";
 
@@ -12,7 +13,10 @@ export function behaviour(runtime: Runtime): void {
     let manual: Subject;
     beforeAll(async () => {
       auto = await runtime.start({ approval: "auto" });
-      manual = await runtime.start({ approval: "manual", env: { OPENWORK_APPROVAL_TIMEOUT_MS: "10000" } });
+      manual = await runtime.start({
+        approval: "manual",
+        env: { OPENWORK_APPROVAL_TIMEOUT_MS: "10000", OPENWORK_ALLOWED_HOSTS: "agents.example" },
+      });
     }, 60_000);
     afterAll(async () => {
       await Promise.all([auto?.stop(), manual?.stop()]);
@@ -22,6 +26,7 @@ export function behaviour(runtime: Runtime): void {
     state(() => auto);
     files(() => auto);
     approvals(() => manual, runtime);
+    names(() => manual);
     if (runtime.gaps.noProcess === undefined) lifecycle(runtime);
   });
 }
@@ -54,6 +59,23 @@ function access(of: () => Subject): void {
     const revoked = await send(of(), "DELETE", `/tokens/${String(made.json["id"])}`, { host: true });
     expect(revoked).toMatchObject({ status: 200, json: { ok: true } });
     expect(await send(of(), "GET", "~/config", { token })).toMatchObject({ status: 401 });
+  });
+}
+
+/** What comes back under a name of the caller's choice. */
+function askAs(subject: Subject, host: string, path: string, header = "accept: */*"): Promise<string> {
+  return sendRaw(subject, `GET ${path} HTTP/1.1\r\nhost: ${host}\r\n${header}\r\nconnection: close\r\n\r\n`);
+}
+
+function names(of: () => Subject): void {
+  it("shows public pages under its own names alone, and everything to those who have a token", async () => {
+    expect(await askAs(of(), "evil.example", "/ui")).toMatch(/^HTTP\/1.1 403 [^]*"code":"host_not_allowed"/);
+    expect(await askAs(of(), "evil.example", "/openapi.json")).toMatch(/^HTTP\/1.1 403 /);
+    expect(await askAs(of(), "evil.example", "/health")).toMatch(/^HTTP\/1.1 200 /);
+    expect(await askAs(of(), "agents.example", "/ui")).toMatch(/^HTTP\/1.1 200 /);
+    expect(await askAs(of(), "[::1]:8787", "/ui")).toMatch(/^HTTP\/1.1 200 /);
+    const token = `authorization: Bearer ${clientToken}`;
+    expect(await askAs(of(), "evil.example", "/status", token)).toMatch(/^HTTP\/1.1 200 /);
   });
 }
 

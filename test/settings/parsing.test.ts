@@ -94,8 +94,30 @@ describe("words", () => {
   });
 });
 
+describe("names and paths under which others see the server", () => {
+  test.each(["https://a.example", "a.example/x", "*.", "a b", "*a.example", "[::1]"])(
+    "%j is no allowed host, and that is told",
+    (entry) => {
+      const given = { file: { allowedHosts: ["b.example", entry] } };
+      expect(warnings(given)).toContain(`The allowed host ${JSON.stringify(entry)} matches none`);
+    },
+  );
+  test.each(["*", "a", "a.example:8443", "*.a.example", "localhost"])("%j is one", (entry) => {
+    expect(warnings({ file: { allowedHosts: [entry] } })).toBe("");
+  });
+  test("no names at all is a value", () => {
+    expect(config({ argv: ["--allowed-hosts", ""] }).allowedHosts).toEqual([]);
+  });
+  test.each(["agent", "/a//b", "/../a", "/a?b", "http://a/b"])("the base path cannot be %j", (value) => {
+    expect(() => config({ env: { OPENWORK_BASE_PATH: value } })).toThrow(
+      new ConfigError(`OPENWORK_BASE_PATH must be a path such as /agent, got ${JSON.stringify(value)}.`),
+    );
+  });
+});
+
 const switches: [SettingId, (c: ReturnType<typeof config>) => boolean][] = [
   ["readOnly", (c) => c.readOnly],
+  ["trustProxy", (c) => c.trustProxy],
   ["logRequests", (c) => c.log.requests],
   ["inbox", (c) => c.inbox.enabled],
   ["outbox", (c) => c.outbox.enabled],

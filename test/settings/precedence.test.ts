@@ -86,6 +86,30 @@ const rows: Partial<Record<SettingId, Row>> = {
     file: [{ corsOrigins: ["http://d"] }, ["http://d"]],
     fallback: ["*"],
   },
+  allowedHosts: {
+    read: (c) => c.allowedHosts,
+    flag: [
+      ["--allowed-hosts", "a.example,*.b.example"],
+      ["a.example", "*.b.example"],
+    ],
+    env: ["c.example:8443", ["c.example:8443"]],
+    file: [{ allowedHosts: ["*"] }, ["*"]],
+    fallback: null,
+  },
+  trustProxy: {
+    read: (c) => c.trustProxy,
+    flag: [["--trust-proxy"], true],
+    env: ["no", false],
+    file: [{ trustProxy: true }, true],
+    fallback: false,
+  },
+  basePath: {
+    read: (c) => c.basePath,
+    flag: [["--base-path", "/agent/"], "/agent"],
+    env: ["/a/b", "/a/b"],
+    file: [{ basePath: "/" }, ""],
+    fallback: "",
+  },
   readOnly: {
     read: (c) => c.readOnly,
     flag: [["--read-only"], true],
