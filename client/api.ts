@@ -654,7 +654,7 @@ export interface Api {
   "POST /workspace/:id/inbox": {
     params: { id: string };
     query: { path?: string | number | boolean | undefined };
-    body: BodyInit;
+    body: FormData;
     answer: { ok: true; path: string; bytes: number };
   };
   "GET /workspace/:id/artifacts": {
@@ -967,3 +967,17 @@ export interface Api {
     answer: { openapi: "3.1.1"; info: Record<string, unknown>; paths: Record<string, unknown> };
   };
 }
+
+/** Endpoints whose answer is bytes, a stream or another server's, and is given as a Response. */
+export const responses: readonly (keyof Api)[] = [
+  "GET /requests/:requestId",
+  "GET /workspace/:id/inbox/:inboxId",
+  "GET /workspace/:id/artifacts/:artifactId",
+  "GET /workspace/:id/files/raw",
+  "GET /workspace/:id/files/events",
+  "GET /opencode-router",
+  "GET /opencode-router/health",
+  "GET /opencode-router/bindings",
+  "GET /opencode-router/identities/telegram",
+  "GET /opencode-router/identities/slack",
+];

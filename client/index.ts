@@ -1,4 +1,4 @@
-import type { Api } from "./api.ts";
+import { responses, type Api } from "./api.ts";
 import { OpenWorkError, errorFrom } from "./error.ts";
 import { readEvents, type ServerEvent } from "./events.ts";
 
@@ -82,7 +82,8 @@ export function createClient(options: ClientOptions): Client {
   const request = async (endpoint: string, input: Loose = {}): Promise<never> => {
     const response = await connection.send(endpoint, input);
     const isJson = /^application\/json\b/.test(response.headers.get("content-type") ?? "");
-    return (isJson && !endpoint.endsWith("/raw") ? response.json() : response) as Promise<never>;
+    const isGiven = !isJson || responses.includes(endpoint as Endpoint);
+    return (isGiven ? response : response.json()) as Promise<never>;
   };
   async function* poll(endpoint: string, input: Loose, since: number | undefined): AsyncGenerator<never> {
     let cursor = since;

@@ -38,6 +38,12 @@ function objectOf({ properties, required = [], additionalProperties }) {
   return `{ ${fields.join("; ")} }`;
 }
 
+function bodyOf(route) {
+  if (route.body) return typeOf(jsonSchemaOf(route.body, "input"));
+  if (route.accepts.includes("multipart/form-data")) return "FormData";
+  return route.accepts.length > 0 ? "BodyInit" : "undefined";
+}
+
 function endpoint(route) {
   const params = [...route.path.matchAll(/:(\w+)/g)].map(([, name]) => `${name}: string`);
   const query = route.query ? jsonSchemaOf(route.query, "input") : null;
@@ -47,7 +53,7 @@ function endpoint(route) {
   return `  ${quoted(`${route.method} ${route.path}`)}: {
     params: ${params.length > 0 ? `{ ${params.join("; ")} }` : "object"};
     query: ${texts.length > 0 ? `{ ${texts.join("; ")} }` : "object"};
-    body: ${route.body ? typeOf(jsonSchemaOf(route.body, "input")) : route.accepts.length > 0 ? "BodyInit" : "undefined"};
+    body: ${bodyOf(route)};
     answer: ${route.answer ? typeOf(jsonSchemaOf(route.answer, "output")) : "Response"};
   };`;
 }
@@ -65,6 +71,14 @@ ${[...Object.keys(errorStatus).toSorted(), "unreachable", "invalid_answer"].map(
 export interface Api {
 ${own.map(endpoint).join("\n")}
 }
+
+/** Endpoints whose answer is bytes, a stream or another server's, and is given as a Response. */
+export const responses: readonly (keyof Api)[] = [
+${own
+  .filter((route) => !route.answer)
+  .map((route) => `  ${quoted(`${route.method} ${route.path}`)},`)
+  .join("\n")}
+];
 `;
 if (process.argv.includes("--print")) process.stdout.write(text);
 else writeFileSync(join(repo, "client/api.ts"), text);
