@@ -1,13 +1,16 @@
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
+import { Miniflare } from "miniflare";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { version } from "../../lib/version.ts";
 import { programs } from "../contract/subject.ts";
 import { buildOnce } from "../support/build.ts";
+import { startBrowser } from "../support/browser.ts";
 import { bundleForWeb } from "../support/bundle.ts";
 import { freshDirectory } from "../support/server.ts";
+import { compatibilityDate } from "../support/worker.ts";
 
 type Conditions = string | { [condition: string]: Conditions };
 interface Manifest {
@@ -23,6 +26,8 @@ const tools = join(repo, "test/node_modules/.bin");
 const manifest = JSON.parse(readFileSync(join(repo, "package.json"), "utf8")) as Manifest;
 let dir: string;
 let tarball: string;
+/** An empty folder in which the packed package is installed. */
+let installed: string;
 
 function run(command: string, args: readonly string[], cwd: string): string {
   // Lifecycle scripts that are running would tell npm about another package.
@@ -48,11 +53,27 @@ beforeAll(async () => {
     filename: string;
   }[];
   tarball = join(dir, packed?.filename ?? "");
-}, 120_000);
+  installed = join(dir, "empty");
+  mkdirSync(installed);
+  writeFileSync(join(installed, "package.json"), "{}");
+  run(
+    "npm",
+    ["install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts", tarball],
+    installed,
+  );
+}, 180_000);
 afterAll(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }));
 
 const targets = (conditions: Conditions): string[] =>
   typeof conditions === "string" ? [conditions] : Object.values(conditions).flatMap(targets);
+
+/** What the probe tells: everything loaded, the server answered, and the condition of the runtime picked its own adapter. */
+function expectProbed(answer: unknown, own: string): void {
+  const { keys, ok } = answer as { keys: Record<string, string[]>; ok: boolean };
+  expect(ok).toBe(true);
+  expect(Object.values(keys).every((names) => names.length > 0)).toBe(true);
+  expect(keys["./runtime"]).toContain(own);
+}
 
 describe("package.json", () => {
   it("has the version that the code tells", () => expect(version).toBe(manifest.version));
@@ -107,18 +128,19 @@ describe("the packed package", () => {
     ["deno", ["eval"], [...anywhere, ...local, "./deno"]],
   ];
 
+  it("has a test for every export and every runtime that it names", () => {
+    const tested = new Set([...loads.flatMap(([, , names]) => names), "./package.json"]);
+    expect(Object.keys(manifest.exports).filter((name) => !tested.has(name))).toEqual([]);
+  });
+
   it.each(loads)("loads on %s", (program, flags, names) => {
-    const folder = join(dir, program);
-    mkdirSync(join(folder, "node_modules"), { recursive: true });
-    writeFileSync(join(folder, "package.json"), '{ "type": "module" }');
-    symlinkSync(repo, join(folder, "node_modules/openwork-server"));
     const specifiers = names.map((name) => manifest.name + name.slice(1));
     const script = `for (const name of ${JSON.stringify(specifiers)}) {
       const keys = Object.keys(await import(name));
       if (keys.length === 0) throw new Error(name + " is empty");
       console.log(name, keys.join());
     }`;
-    const output = run(programs[program], [...flags, script], folder);
+    const output = run(programs[program], [...flags, script], installed);
     for (const specifier of specifiers) expect(output).toContain(`${specifier} `);
     // The condition of the runtime picks its own adapter.
     const own = program.startsWith("node")
@@ -129,18 +151,60 @@ describe("the packed package", () => {
     expect(output).toMatch(new RegExp(`^openwork-server/runtime .*${own}`, "m"));
   });
 
-  it("starts by npx in an empty folder, and serves it", async () => {
-    const folder = join(dir, "empty");
-    mkdirSync(folder);
-    writeFileSync(join(folder, "package.json"), "{}");
-    run(
-      "npm",
-      ["install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts", tarball],
-      folder,
+  /** A module that loads every portable export by its bare name, and asks a server made of them. */
+  const portable = [...anywhere, "./runtime"];
+  function probe(name: string): string {
+    const entry = join(installed, `${name}.mjs`);
+    const imports = portable.map((path, n) => `import * as m${n} from "${manifest.name}${path.slice(1)}";`);
+    writeFileSync(
+      entry,
+      `${imports.join("\n")}
+      export async function probe() {
+        const keys = Object.fromEntries([${portable.map((path, n) => `["${path}", Object.keys(m${n})]`).join()}]);
+        const handler = await m0.createHandler(m1.createMemoryHost());
+        const client = m4.createClient({ url: "http://x", fetch: (url, init) => handler(new Request(url, init)) });
+        return { keys, ...(await client.request("GET /health")) };
+      }
+      export default { fetch: async () => Response.json(await probe()) };\n`,
     );
+    return entry;
+  }
+
+  it("loads in workerd, by bare names and without a polyfill", async () => {
+    const { code, imports } = await bundleForWeb(probe("workerd"));
+    expect(imports).toEqual([]);
+    const worker = new Miniflare({ modules: true, script: code, compatibilityDate, cf: false });
+    try {
+      expectProbed(await (await worker.dispatchFetch("http://x/")).json(), "OpenWorkServer");
+    } finally {
+      await worker.dispose();
+    }
+  });
+
+  it("loads in a browser", async () => {
+    const { code, imports } = await bundleForWeb(probe("browser"), { conditions: ["browser"] });
+    expect(imports).toEqual([]);
+    const browser = await startBrowser();
+    try {
+      const page = await browser.newPage();
+      // Addresses of loopback are a secure context, which the platform's cryptography needs.
+      await page.route("http://127.0.0.1/**", (route) =>
+        route.request().url().endsWith(".mjs")
+          ? route.fulfill({ contentType: "text/javascript", body: code })
+          : route.fulfill({ contentType: "text/html", body: "<!doctype html>" }),
+      );
+      await page.goto("http://127.0.0.1/");
+      const answer = await page.evaluate<unknown>('import("/probe.mjs").then(({ probe }) => probe())');
+      expectProbed(answer, "createMemoryHost");
+    } finally {
+      await browser.close();
+    }
+  });
+
+  it("starts by npx in an empty folder, and serves it", async () => {
     const child = spawn("npx", ["--no-install", "openwork-server", "--port", "0"], {
-      cwd: folder,
-      env: { PATH: process.env["PATH"] ?? "", HOME: folder },
+      cwd: installed,
+      env: { PATH: process.env["PATH"] ?? "", HOME: installed },
       detached: true,
     });
     let output = "";
@@ -155,7 +219,7 @@ describe("the packed package", () => {
       const url = /listening on (\S+)/.exec(output)?.[1] ?? "";
       const token = /Client token: (\S+)/.exec(output)?.[1] ?? "";
       const status = await fetch(`${url}/status`, { headers: { authorization: `Bearer ${token}` } });
-      expect(await status.json(), output).toMatchObject({ version, workspace: { path: folder } });
+      expect(await status.json(), output).toMatchObject({ version, workspace: { path: installed } });
     } finally {
       // The group: npx, a shell, and the server.
       if (child.pid !== undefined) process.kill(-child.pid, "SIGKILL");

@@ -11,14 +11,26 @@ export interface Bundle {
  * Bundles an entry for a platform without anything of Node: what cannot be bundled stays an import and is told.
  * Takes TypeScript and JavaScript.
  */
-export async function bundleForWeb(input: string, options: { minify?: boolean } = {}): Promise<Bundle> {
+export async function bundleForWeb(
+  input: string,
+  options: {
+    minify?: boolean;
+    /** What decides between conditional exports. Default: those of a bundler for Workers. */
+    conditions?: readonly string[];
+  } = {},
+): Promise<Bundle> {
   const build = await rolldown({
     input,
     cwd: join(import.meta.dirname, "../.."),
     platform: "browser",
     logLevel: "silent",
     resolve: {
-      conditionNames: ["workerd", "worker", "browser", "module", "import", "default"],
+      conditionNames: [
+        ...(options.conditions ?? ["workerd", "worker", "browser"]),
+        "module",
+        "import",
+        "default",
+      ],
       mainFields: ["module", "main"],
     },
     external: [/^node:/, /^cloudflare:/],
