@@ -1,7 +1,8 @@
 import * as v from "valibot";
+import type { ApprovalPage } from "../lib/approvals.ts";
 import { actorSchema } from "./schemas.ts";
 import { route, type Route } from "../lib/route.ts";
-import { sinceQuery, waitMsOf, waitQuery } from "./wait.ts";
+import { holding, sinceQuery, waitMsOf, waitQuery } from "./wait.ts";
 
 const approvalSchema = v.object({
   id: v.string(),
@@ -25,11 +26,16 @@ export const routes: readonly Route[] = [
     mounted: true,
     query: v.object({ ...waitQuery, ...sinceQuery }),
     answer: v.object({ items: v.array(approvalSchema), cursor: v.optional(v.number()) }),
+    errors: ["too_many_requests"],
     summary: "Writes that wait for the host, oldest first; with wait and since it holds until there is news.",
-    handle: async ({ services, query, mount, signal }) => {
+    handle: async (context) => {
+      const { services, query, mount, signal } = context;
       const polls = query.wait !== undefined || query.since !== undefined;
       if (!polls) return { json: { items: services.approvals.list(mount?.id).items } };
-      return { json: await services.approvals.wait(query.since ?? null, waitMsOf(query), signal, mount?.id) };
+      const waitMs = waitMsOf(query);
+      const wait = (): Promise<ApprovalPage> =>
+        services.approvals.wait(query.since ?? null, waitMs, signal, mount?.id);
+      return { json: await holding(context, waitMs, wait) };
     },
   }),
   route({

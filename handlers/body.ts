@@ -1,5 +1,7 @@
 import { getDotPath, safeParse } from "valibot";
 import { ApiError } from "../lib/errors.ts";
+import { readBody } from "../lib/http/request-body.ts";
+import type { Share } from "../lib/quota.ts";
 import type { Schema } from "../lib/route.ts";
 
 /** Deeper JSON than this has no honest use here and is costly to walk. */
@@ -7,9 +9,35 @@ const deepest = 64;
 /** Most characters that an error repeats of what was sent. */
 const mostRepeated = 100;
 
-/** Reads and validates a JSON body; every way it can be wrong is a 400 or 413 that says so. */
-export async function readJsonBody(request: Request, schema: Schema, limit: number): Promise<unknown> {
-  const bytes = await readLimited(request, limit);
+/** A body in memory. */
+export interface HeldBody {
+  value: unknown;
+  /** Gives its bytes back to the quota: it is not needed any more. */
+  release(): void;
+}
+
+/**
+ * Reads and validates a JSON body; every way it can be wrong is a 400 or 413 that says so, and a 429 when too many
+ * bytes are held. They count from their arrival until they are released: an approval may take its time.
+ */
+export async function readJsonBody(
+  request: Request,
+  schema: Schema,
+  maxBytes: number,
+  share: Share,
+): Promise<HeldBody> {
+  const { release } = share;
+  try {
+    const take = (bytes: number): void => share.add(bytes);
+    const bytes = await readBody(request, { maxBytes, tooLarge: () => tooLarge(maxBytes), take });
+    return { value: parse(bytes, schema), release };
+  } catch (error) {
+    release();
+    throw error;
+  }
+}
+
+function parse(bytes: Uint8Array, schema: Schema): unknown {
   let value: unknown;
   try {
     value = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
@@ -54,34 +82,6 @@ function cut(text: string): string {
 function parseProblem(cause: unknown): string {
   if (!(cause instanceof Error)) return "it does not parse";
   return cut(cause.message.replace(/, (?:\.\.\.)?".*" is not valid JSON$/s, " is out of place"));
-}
-
-/** Reads a body up to a limit, counting bytes as they come; Content-Length is only a short cut. */
-async function readLimited(request: Request, limit: number): Promise<Uint8Array> {
-  const declared = Number(request.headers.get("content-length"));
-  if (declared > limit) throw tooLarge(limit);
-  if (!request.body) return new Uint8Array(0);
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  const reader = request.body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    size += value.length;
-    if (size > limit) {
-      void reader.cancel();
-      throw tooLarge(limit);
-    }
-    chunks.push(value);
-  }
-  if (chunks.length === 1 && chunks[0]) return chunks[0];
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }
 
 function tooLarge(limit: number): ApiError {

@@ -7,7 +7,7 @@ import { storagePathParts } from "../lib/storage.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { cursorOf } from "./event-streams.ts";
 import { sessionPath, sessionWorkspace } from "./file-sessions.ts";
-import { waitMsOf, waitQuery } from "./wait.ts";
+import { holding, waitMsOf, waitQuery } from "./wait.ts";
 
 const defaultPage = 2000;
 const largestPage = 10_000;
@@ -168,19 +168,19 @@ export const routes: readonly Route[] = [
       cursor: v.number(),
       reset: v.optional(v.literal(true)),
     }),
-    errors: ["file_session_not_found", "forbidden"],
+    errors: ["file_session_not_found", "forbidden", "too_many_requests"],
     summary:
       "Changes of files and directories since a cursor, by anyone, at most `limit` of them: ask again from the answered cursor. A write or mkdir implies the directories above; a delete or rename of a directory what is below. With reset, take a new snapshot.",
-    async handle({ workspace, query, signal }) {
-      const page = await eventsSince(
-        workspace.catalog,
-        {
-          since: cursorOf(query.since),
-          waitMs: waitMsOf(query),
-          limit: limitOf(query.limit, largestPage),
-          ignored: query.ignore !== "default",
-        },
-        signal,
+    async handle(context) {
+      const { workspace, query, signal } = context;
+      const options = {
+        since: cursorOf(query.since),
+        waitMs: waitMsOf(query),
+        limit: limitOf(query.limit, largestPage),
+        ignored: query.ignore !== "default",
+      };
+      const page = await holding(context, options.waitMs, () =>
+        eventsSince(workspace.catalog, options, signal),
       );
       const items = page.items.map((event) => presentEvent(workspace, event));
       return { json: { items, cursor: page.cursor, ...(page.reset ? { reset: true } : {}) } };

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Context, Reply } from "../lib/route.ts";
 import { route, type Route } from "../lib/route.ts";
-import { waitQuery, waitMsOf } from "./wait.ts";
+import { holding, waitMsOf, waitQuery } from "./wait.ts";
 
 /** Whether the caller asks not to be kept waiting for the host (RFC 7240). */
 export function prefersAsync(request: Request): boolean {
@@ -50,12 +50,14 @@ export const routes: readonly Route[] = [
     mounted: true,
     query: v.object(waitQuery),
     success: [200, 202],
-    errors: ["not_found"],
+    errors: ["not_found", "too_many_requests"],
     summary: "The answer of a write sent with Prefer: respond-async, or 202 while the host has not decided.",
-    handle: async ({ services, params, query, caller, mount, signal }) => {
+    handle: async (context) => {
+      const { services, params, query, caller, mount, signal } = context;
       const id = params["requestId"] ?? "";
       const owner = { tokenHash: caller.actor.tokenHash, workspaceId: mount?.id };
-      const reply = await services.deferred.get(id, owner, waitMsOf(query), signal);
+      const waitMs = waitMsOf(query);
+      const reply = await holding(context, waitMs, () => services.deferred.get(id, owner, waitMs, signal));
       return reply ?? { status: 202, json: { status: "pending", requestId: id } };
     },
   }),

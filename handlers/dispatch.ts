@@ -5,12 +5,12 @@ import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { outsideOf, type Mounting } from "../lib/outside.ts";
 import { decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
-import type { Context, HttpReply, LogNote, Reply, Route } from "../lib/route.ts";
+import type { Context, HttpReply, LogNote, Reply, Route, Schema } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";
 import { insistOnAllowedOrigin, withProtocolToken } from "../lib/http/websocket.ts";
 import type { Workspace } from "../lib/workspaces.ts";
-import { readJsonBody, validate } from "./body.ts";
+import { readJsonBody, validate, type HeldBody } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
 import { prefersAsync, runDeferred } from "./deferred.ts";
 import { RequestContext } from "./request-context.ts";
@@ -165,13 +165,15 @@ export class Dispatcher {
       const place = { services: this.#services, params, caller, mount: workspaces.mount };
       workspaces = { ...workspaces, workspace: route.locate(place) };
     }
+    const checkedQuery = route.query ? validate(route.query, query, "query", "invalid_query") : undefined;
+    const body = route.body ? await this.#readBody(request, route, route.body, caller) : undefined;
     const known = {
       request,
       target: located.target,
       services: this.#services,
       params,
-      query: route.query ? validate(route.query, query, "query", "invalid_query") : undefined,
-      body: route.body ? await readJsonBody(request, route.body, route.bodyLimit) : undefined,
+      query: checkedQuery,
+      body: body?.value,
       caller,
       mount: workspaces.mount,
       upgrade: trace.upgrade,
@@ -179,7 +181,8 @@ export class Dispatcher {
     };
     const context = new RequestContext(known, workspaces.workspace, this.#mounting);
     // The route's own schemas made query and body: here the types of the table and of the handler meet.
-    const run = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
+    const handle = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
+    const run = body ? releasing(body, handle) : handle;
     if (route.writes && prefersAsync(request)) {
       return runDeferred(context, run, (error) => this.#errorReply(error, {}));
     }
@@ -205,6 +208,10 @@ export class Dispatcher {
         .catch(() => Promise.reject(refusal));
     }
     return anonymous;
+  }
+
+  #readBody(request: Request, { bodyLimit }: Route, schema: Schema, caller: Caller): Promise<HeldBody> {
+    return readJsonBody(request, schema, bodyLimit, this.#services.bodies.take(caller.actor.tokenHash, 0));
   }
 
   #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {
@@ -240,6 +247,20 @@ export class Dispatcher {
 interface Places {
   mount: Workspace | null;
   workspace: Workspace | null;
+}
+
+/** Runs a handler, and lets go of its request's body when it has answered. */
+function releasing(
+  { release }: HeldBody,
+  handle: (context: Context) => Reply | Promise<Reply>,
+): (context: Context) => Promise<Reply> {
+  return async (context) => {
+    try {
+      return await handle(context);
+    } finally {
+      release();
+    }
+  };
 }
 
 function pickMethod(match: Match, method: string): Route {

@@ -4,7 +4,7 @@ import { eventStream, lastEventId, type ServerSentEvent } from "../lib/http/sse.
 
 /** A numbered feed that a stream follows. */
 export interface Followed<T extends Numbered> {
-  /** The number of the newest event. */
+  /** The number of the newest event, once every later change gets a higher one. */
   cursor(): Promise<number>;
   /** Events after a number; waits for them. */
   after(since: number, waitMs: number, signal: AbortSignal): Promise<FeedPage<T>>;
@@ -17,18 +17,25 @@ export interface Followed<T extends Numbered> {
 /**
  * A feed of the workspace as server-sent events: one named `ready` with the cursor, then each event with its number
  * as id; `reset` when some are gone. Begins after `Last-Event-ID`, else `since`, else now. Ends with the feed, the
- * workspace or the caller's token.
+ * workspace or the caller's token. The answer begins when the feed does: whatever changes after it is told.
  */
-export function follow<T extends Numbered>(
+export async function follow<T extends Numbered>(
   context: Context,
   since: string | undefined,
   feed: Followed<T>,
-): Reply {
+): Promise<Reply> {
   const { request, services, caller, workspace, signal } = context;
-  let cursor = lastEventId(request) ?? (since === undefined ? null : cursorOf(since));
+  const share = services.streams.take(caller.actor.tokenHash);
+  let cursor: number;
+  try {
+    const newest = await feed.cursor();
+    cursor = lastEventId(request) ?? (since === undefined ? newest : cursorOf(since));
+  } catch (error) {
+    share.release();
+    throw error;
+  }
   let greeted = false;
   async function next(waitMs: number, ended: AbortSignal): Promise<readonly ServerSentEvent[] | null> {
-    cursor ??= await feed.cursor();
     if (!greeted) {
       greeted = true;
       return [{ id: cursor, event: "ready", data: { cursor, workspaceId: workspace.id } }];
@@ -40,7 +47,7 @@ export function follow<T extends Numbered>(
     if (page.reset) return [{ id: cursor, event: "reset", data: { cursor } }];
     return page.items.map((event) => ({ id: event.seq, data: feed.present(event) }));
   }
-  return eventStream({ signal, next, onEnd: services.streams.take(caller.actor.tokenHash) });
+  return eventStream({ signal, next, onEnd: share.release });
 }
 
 /** A cursor: a whole number; anything else means from the start. */

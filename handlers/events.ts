@@ -1,10 +1,11 @@
 import * as v from "valibot";
+import type { FeedPage } from "../lib/feed.ts";
 import { route, type Route } from "../lib/route.ts";
 import { wantsEventStream } from "../lib/http/sse.ts";
 import type { WorkspaceEvent } from "../lib/workspace-events.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { cursorOf, follow, type Followed } from "./event-streams.ts";
-import { waitMsOf, waitQuery } from "./wait.ts";
+import { holding, waitMsOf, waitQuery } from "./wait.ts";
 
 const eventSchema = v.object({
   id: v.string(),
@@ -37,7 +38,10 @@ export const routes: readonly Route[] = [
     handle: async (context) => {
       const { request, workspace, query, signal } = context;
       if (wantsEventStream(request)) return follow(context, query.since, followed(workspace));
-      const page = await workspace.events.wait(cursorOf(query.since), waitMsOf(query), signal);
+      const waitMs = waitMsOf(query);
+      const wait = (): Promise<FeedPage<WorkspaceEvent>> =>
+        workspace.events.wait(cursorOf(query.since), waitMs, signal);
+      const page = await holding(context, waitMs, wait);
       const { reloadRequiredSince } = workspace.events;
       const reload = { reloadRequired: reloadRequiredSince !== null, reloadRequiredSince };
       return { json: { ...page, workspaceId: workspace.id, disabled: false, ...reload } };
@@ -47,7 +51,10 @@ export const routes: readonly Route[] = [
 
 function followed({ events }: Workspace): Followed<WorkspaceEvent> {
   return {
-    cursor: async () => events.cursor,
+    async cursor() {
+      await events.begin();
+      return events.cursor;
+    },
     after: (since, waitMs, signal) => events.wait(since, waitMs, signal),
     present: (event) => event,
     isClosed: () => events.closed,

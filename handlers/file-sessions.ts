@@ -74,8 +74,8 @@ export const routes: readonly Route[] = [
         { ttlSeconds: body.ttlSeconds, canWrite },
         (tokenHash) => isTokenAlive(context, tokenHash),
       );
-      // Whoever opens a session will ask for the catalog next.
-      workspace.catalog.prepare();
+      // Whoever opens a session will ask for the catalog next, and be told of what changes from now on.
+      await workspace.catalog.ready();
       return { json: { session: viewOf(session) } };
     },
   }),

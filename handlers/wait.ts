@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { longestWaitSeconds } from "../lib/feed.ts";
+import type { Context } from "../lib/route.ts";
 
 const number = (message: string): v.GenericSchema<string, number> =>
   v.pipe(
@@ -23,4 +24,19 @@ export const sinceQuery: { since: v.OptionalSchema<v.GenericSchema<string, numbe
 /** How long to hold, milliseconds. */
 export function waitMsOf(query: { wait?: number | undefined }): number {
   return Math.min(query.wait ?? 0, longestWaitSeconds) * 1000;
+}
+
+/** Does work that may hold its request for `waitMs`; those that are held are counted, and refused with 429 over a cap. */
+export async function holding<T>(
+  { services, caller }: Pick<Context, "services" | "caller">,
+  waitMs: number,
+  work: () => Promise<T>,
+): Promise<T> {
+  if (waitMs <= 0) return work();
+  const share = services.polls.take(caller.actor.tokenHash);
+  try {
+    return await work();
+  } finally {
+    share.release();
+  }
 }

@@ -98,12 +98,6 @@ export class Catalog {
     await (this.#ready ??= this.#build());
   }
 
-  /** Begins to build the index, if that has not happened; nobody need wait. */
-  prepare(): void {
-    this.#ready ??= this.#build();
-    this.#ready.catch(() => undefined);
-  }
-
   /** A page of entries in code-point order (I40). */
   async page(query: CatalogQuery): Promise<CatalogPage> {
     const index = await this.current();

@@ -5,7 +5,7 @@ import { Changes } from "./changes.ts";
 import { DeferredAnswers } from "./deferred.ts";
 import { FileSessions } from "./files/sessions.ts";
 import type { Host } from "./host.ts";
-import { StreamSlots } from "./stream-slots.ts";
+import { Quota } from "./quota.ts";
 import { TokenStore } from "./tokens.ts";
 import { WorkspaceRegistry } from "./workspaces.ts";
 
@@ -16,6 +16,13 @@ const approvalCaps = { perToken: 64, total: 256 };
 const sessionCaps = { perToken: 32, total: 256 };
 /** Most open event streams, per token and in all. */
 const streamCaps = { perToken: 32, total: 256 };
+/** Most requests that are held until there is news, per token and in all. */
+const pollCaps = { perToken: 64, total: 512 };
+/**
+ * Most bytes of JSON bodies in memory, per token and in all: one token may send the largest batch that there is,
+ * and leaves room for the others.
+ */
+const bodyCaps = { perToken: 448 * 1024 * 1024, total: 512 * 1024 * 1024 };
 
 /** Everything one `createHandler` call owns. */
 export interface Services {
@@ -28,7 +35,12 @@ export interface Services {
   readonly changes: Changes;
   readonly deferred: DeferredAnswers;
   readonly fileSessions: FileSessions;
-  readonly streams: StreamSlots;
+  /** Open event streams. */
+  readonly streams: Quota;
+  /** Requests that are held. */
+  readonly polls: Quota;
+  /** Bytes of JSON bodies from their arrival until their request is answered. */
+  readonly bodies: Quota;
   /** By `performance.now()`. */
   readonly startedAt: number;
 }
@@ -60,7 +72,18 @@ export async function openServices(host: Host): Promise<Services> {
     changes,
     deferred: new DeferredAnswers(),
     fileSessions: new FileSessions(sessionCaps),
-    streams: new StreamSlots(streamCaps),
+    streams: new Quota(streamCaps, {
+      message: "Too many event streams are open; close some, or poll with ?wait= instead.",
+      retryAfter: 15,
+    }),
+    polls: new Quota(pollCaps, {
+      message: "Too many requests are being held; let some end, or ask without ?wait=.",
+      retryAfter: 15,
+    }),
+    bodies: new Quota(bodyCaps, {
+      message: "Too many bytes of request bodies are being taken in; send this again when others are done.",
+      retryAfter: 5,
+    }),
     startedAt: performance.now(),
   };
 }

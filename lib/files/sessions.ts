@@ -1,6 +1,6 @@
 import type { Caller } from "../auth.ts";
 import { ApiError } from "../errors.ts";
-import type { Caps } from "../stream-slots.ts";
+import type { Caps } from "../quota.ts";
 
 /** A file session as clients see it (wire contract, 10.13). */
 export interface FileSessionView {

@@ -10,8 +10,7 @@ export function requestBody(
   maxBytes: number,
   tooLarge: (size: number) => ApiError,
 ): ReadableStream<Uint8Array> {
-  const declared = Number(request.headers.get("content-length"));
-  if (declared > maxBytes) throw tooLarge(declared);
+  refuseDeclared(request, maxBytes, tooLarge);
   const { body } = request;
   if (!body) return new ReadableStream({ start: (controller) => controller.close() });
   const reader = body.getReader();
@@ -38,4 +37,49 @@ export function requestBody(
     },
     { highWaterMark: 0 },
   );
+}
+
+/** How a body is read as a whole. */
+export interface BodyLimits {
+  maxBytes: number;
+  /** What is thrown when there are more bytes than that; `size` of them were declared or seen. */
+  tooLarge(size: number): ApiError;
+  /** Told of bytes before they are kept; throws when there is no room for them. */
+  take(bytes: number): void;
+}
+
+/**
+ * The body of a request as a whole, bytes counted as they come; an absent body is an empty one. As with
+ * {@link requestBody} the rest of one that is refused stays unread.
+ */
+export async function readBody(request: Request, limits: BodyLimits): Promise<Uint8Array> {
+  refuseDeclared(request, limits.maxBytes, (size) => limits.tooLarge(size));
+  if (!request.body) return new Uint8Array(0);
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  const reader = request.body.getReader();
+  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+    size += next.value.length;
+    if (size > limits.maxBytes) throw limits.tooLarge(size);
+    limits.take(next.value.length);
+    chunks.push(next.value);
+  }
+  const [only] = chunks;
+  return only && chunks.length === 1 ? only : joined(chunks, size);
+}
+
+/** Content-Length is only a short cut: what counts are the bytes that come. */
+function refuseDeclared(request: Request, maxBytes: number, tooLarge: (size: number) => ApiError): void {
+  const declared = Number(request.headers.get("content-length"));
+  if (declared > maxBytes) throw tooLarge(declared);
+}
+
+function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    bytes.set(chunk, at);
+    at += chunk.length;
+  }
+  return bytes;
 }

@@ -1,11 +1,13 @@
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test, describe } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { createHandler, type Handler } from "../../handlers/index.ts";
 import { Feed } from "../../lib/feed.ts";
 import { eventStream } from "../../lib/http/sse.ts";
-import { StreamSlots } from "../../lib/stream-slots.ts";
+import { Quota } from "../../lib/quota.ts";
 import { clientToken, memoryHost, put, startMemoryServer } from "../support/memory-host.ts";
-import { eventually } from "./support.ts";
+import { eventually, SessionClient, startDiskServer } from "./support.ts";
 
 /** A server-sent event as a browser would see it. */
 interface Received {
@@ -97,6 +99,31 @@ describe("file events as server-sent events", () => {
     expect(await fromStart.next()).toBeNull();
   });
 
+  test("a change right after the answer began is told, whoever made it", async () => {
+    for (const at of ["/files/events", "/events"]) {
+      const server = await startDiskServer();
+      for (let n = 0; n < 300; n += 1) writeFileSync(join(server.dir, `file-${n}`), "");
+      const stream = await Stream.open(server.handler, `/workspace/${server.workspace}${at}`, {
+        headers: { accept: "text/event-stream" },
+      });
+      writeFileSync(join(server.dir, "opencode.json"), '{"plugin":["news@1.0.0"]}');
+      expect(await stream.next()).toMatchObject({ event: "ready" });
+      expect(JSON.stringify((await stream.next())?.data)).toContain("opencode.json");
+      await stream.cancel();
+      await server.stop();
+    }
+  });
+
+  test("a change right after a session was opened is told to a request that waits from the start", async () => {
+    const server = await startDiskServer();
+    for (let n = 0; n < 300; n += 1) writeFileSync(join(server.dir, `file-${n}`), "");
+    const session = await SessionClient.open(server.client, server.workspace);
+    writeFileSync(join(server.dir, "file-299"), "news");
+    const { json } = await session.events("since=0&wait=5");
+    expect(json).toMatchObject({ items: [{ seq: 1, type: "write", path: "file-299" }], cursor: 1 });
+    await server.stop();
+  });
+
   test("a reader from another life, or behind what is kept, is told to reset", async () => {
     const { handler, workspace } = await startMemoryServer();
     const stream = await Stream.open(handler, `/workspace/${workspace}/files/events?since=1234`);
@@ -160,23 +187,23 @@ describe("file events as server-sent events", () => {
 
 test("a silent stream beats, and a feed knows no reader once its stream has ended", async () => {
   const feed = new Feed<{ seq: number }>(10);
-  const slots = new StreamSlots({ perToken: 1, total: 1 });
+  const slots = new Quota({ perToken: 1, total: 1 }, { message: "full", retryAfter: 1 });
   const gone = new AbortController();
   const reply = eventStream({
     signal: gone.signal,
     next: async (_waitMs, signal) =>
       (await feed.wait(0, 30, signal)).items.map((item) => ({ id: item.seq, data: item })),
-    onEnd: slots.take("token"),
+    onEnd: slots.take("token").release,
   });
   const stream = "stream" in reply ? new Response(reply.stream).body : null;
   const reader = stream?.pipeThrough(new TextDecoderStream()).getReader();
   expect((await reader?.read())?.value).toMatch(/^retry: \d+\n\n$/);
   expect((await reader?.read())?.value).toMatch(/^: .+\n\n$/);
   const reading = reader?.read();
-  expect(slots.open).toBe(1);
+  expect(slots.taken).toBe(1);
   gone.abort();
   expect((await reading)?.done).toBe(true);
-  expect([feed.waiting, slots.open]).toEqual([0, 0]);
+  expect([feed.waiting, slots.taken]).toEqual([0, 0]);
   expect(() => slots.take("token")).not.toThrow();
   expect(createMemoryStorage()).toBeTruthy();
 });
