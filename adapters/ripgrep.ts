@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { accessSync, constants, statSync } from "node:fs";
+import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, isAbsolute, join, sep } from "node:path";
 import { createInterface } from "node:readline";
 import { largestSearched, type ContentQuery } from "../lib/search/content.ts";
@@ -14,6 +14,8 @@ const fixedArgs = [
   "--no-follow",
   "--hidden",
   "--no-messages",
+  // A mark at its beginning makes no other text of a file: what it holds is decided by UTF-8 alone.
+  "--encoding=none",
 ];
 
 /** The same rules as those of the catalog: `.gitignore` files of the workspace, and no others. */
@@ -39,6 +41,14 @@ export function findRipgrep(searchPath: string = process.env["PATH"] ?? ""): str
     }
   }
   return null;
+}
+
+/**
+ * Whether ripgrep would find all that the scan finds: it cannot be told in every version to look past a
+ * `.rgignore`, and knows no replacement character where bytes are no text.
+ */
+export function suitsRipgrep(root: string, query: ContentQuery): boolean {
+  return !query.text.includes("\ufffd") && (query.ignored || !existsSync(join(root, ".rgignore")));
 }
 
 /** The arguments of a search; the text is never taken for an option. */

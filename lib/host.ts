@@ -111,5 +111,9 @@ export interface Host {
    * Paths of files in a workspace that may well hold a text, as a program of the machine finds them; absent
    * where there is none. What the files hold, and whether they are inside, is checked by reading them.
    */
-  grep?: (workspace: WorkspaceConfig, query: ContentQuery, signal: AbortSignal) => AsyncIterable<string>;
+  grep?: (
+    workspace: WorkspaceConfig,
+    query: ContentQuery,
+    signal: AbortSignal,
+  ) => AsyncIterable<string> | undefined;
 }

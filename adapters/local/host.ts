@@ -6,7 +6,7 @@ import { pathsFor } from "../../lib/settings/paths.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { version } from "../../lib/version.ts";
 import { createNodeLog } from "../node/log.ts";
-import { candidatesOf, findRipgrep } from "../ripgrep.ts";
+import { candidatesOf, findRipgrep, suitsRipgrep } from "../ripgrep.ts";
 import { createDiskStorage } from "../storage/disk.ts";
 
 /** In what the hosts of Node, Bun and Deno differ. */
@@ -99,7 +99,8 @@ export function createLocalHost(
     Response: runtime.Response,
     log: options.log ?? createNodeLog(config.log, options.version ?? version).log,
     ...(ripgrep !== null && {
-      grep: (workspace, query, signal) => candidatesOf(ripgrep, workspace.path, query, signal),
+      grep: ({ path }, query, signal) =>
+        suitsRipgrep(path, query) ? candidatesOf(ripgrep, path, query, signal) : undefined,
     }),
   };
 }

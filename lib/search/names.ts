@@ -8,7 +8,7 @@ export interface NameHit {
   kind: "file" | "dir";
 }
 
-/** Most paths that are rated; when more match, those with the words in their last name come first. */
+/** Most paths that are rated; when more match, those whose last name fits best come first. */
 const mostRated = 2000;
 /** Rating is the costly part: so many at a time. */
 const ratedAtOnce = 200;
@@ -26,8 +26,7 @@ export async function searchNames(
   const words = fold(query)
     .split(/\s+/)
     .filter((word) => word !== "");
-  const near: NameHit[] = [];
-  const far: NameHit[] = [];
+  const closest: NameHit[][] = Array.from({ length: closenesses }, () => []);
   const slices = new Slices();
   let matching = 0;
   for await (const batch of batches) {
@@ -37,17 +36,34 @@ export async function searchNames(
       const text = fold(path);
       if (!words.every((word) => holdsInOrder(text, word))) continue;
       matching += 1;
-      const lastName = text.lastIndexOf("/") + 1;
-      const list = words.every((word) => text.indexOf(word, lastName) >= 0) ? near : far;
-      if (list.length < mostRated) list.push({ path, kind });
+      const list = closest[closenessOf(text, words)];
+      if (list && list.length < mostRated) list.push({ path, kind });
     }
     await slices.breathe();
   }
-  const rated = await rate([...near, ...far].slice(0, mostRated), query, slices);
+  const rated: NameHit[] = [];
+  for (const list of closest) {
+    const left = Math.min(options.limit, mostRated) - rated.length;
+    if (left > 0) rated.push(...(await rate(list, query, slices)));
+  }
   return {
     items: rated.slice(0, options.limit),
     truncated: matching > Math.min(options.limit, rated.length),
   };
+}
+
+const closenesses = 5;
+
+/** How close a path is to the words, 0 first: its last name is, begins with or holds them, the path holds them, or but their letters. */
+function closenessOf(path: string, words: readonly string[]): number {
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  const [first = ""] = words;
+  if (words.length === 1 && name.startsWith(first)) {
+    const isStem = !first.includes(".") && name.lastIndexOf(".") === first.length;
+    return isStem || name.length === first.length ? 0 : 1;
+  }
+  if (words.every((word) => name.includes(word))) return 2;
+  return words.every((word) => path.includes(word)) ? 3 : 4;
 }
 
 function holdsInOrder(text: string, word: string): boolean {
@@ -71,8 +87,10 @@ async function rate(hits: readonly NameHit[], query: string, slices: Slices): Pr
     for (const { obj, score } of results) scores.set(obj, score);
     await slices.breathe();
   }
+  const rankOf = ({ kind }: NameHit): number => (kind === "file" ? 0 : 1);
   return hits.toSorted(
     (a, b) =>
+      rankOf(a) - rankOf(b) ||
       (scores.get(b) ?? 0) - (scores.get(a) ?? 0) ||
       a.path.length - b.path.length ||
       compareCodePoints(a.path, b.path),

@@ -37,7 +37,8 @@ function setLimit({ pid }: TestServer, watches: number): void {
 function watchesOf({ pid }: TestServer): number {
   const dir = `/proc/${pid}/fdinfo`;
   let count = 0;
-  for (const fd of readdirSync(dir)) count += readFileSync(join(dir, fd), "utf8").split("inotify wd:").length - 1;
+  for (const fd of readdirSync(dir))
+    count += readFileSync(join(dir, fd), "utf8").split("inotify wd:").length - 1;
   return count;
 }
 
@@ -53,7 +54,9 @@ class Follower {
   }
 
   static async open(server: TestServer): Promise<Follower> {
-    const { json } = await server.request<{ session: { id: string } }>("POST", "~/files/sessions", { json: {} });
+    const { json } = await server.request<{ session: { id: string } }>("POST", "~/files/sessions", {
+      json: {},
+    });
     const follower = new Follower(server, `/files/sessions/${json.session.id}/catalog`);
     follower.cursor = (await follower.#get<{ cursor: number }>("snapshot?limit=1")).cursor;
     return follower;

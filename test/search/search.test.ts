@@ -55,10 +55,16 @@ async function start(engine: "scan" | "ripgrep"): Promise<Subject> {
   };
 }
 
-const engines = ripgrep === null ? (["scan"] as const) : (["scan", "ripgrep"] as const);
+const hasRipgrep = ripgrep !== null;
 
-describe.each(engines)("contents, by %s", (engine) => {
-  test("where it is: path, line, column and the line", async () => {
+/** Where there is no ripgrep these tests are reported as skipped. */
+describe.each([
+  ["scan", true],
+  ["ripgrep", hasRipgrep],
+] as const)("contents, by %s", (engine, isThere) => {
+  const it = test.runIf(isThere);
+
+  it("where it is: path, line, column and the line", async () => {
     using subject = await start(engine);
     await subject.put("b.txt", "one\r\ntwo needle, needle\nthree\nneedle");
     await subject.put("a/x.md", "😀 needle");
@@ -79,7 +85,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     ).toEqual(json);
   });
 
-  test.each(["-e", "--pre=touch", "$(touch x)", "a.c", "[x", "\\d", "-", "--", '"', "é", " ", "*", "(a|b)"])(
+  it.each(["-e", "--pre=touch", "$(touch x)", "a.c", "[x", "\\d", "-", "--", '"', "é", " ", "*", "(a|b)"])(
     "the text is taken as it is: %j",
     async (q) => {
       using subject = await start(engine);
@@ -90,7 +96,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     },
   );
 
-  test("case: smart, sensitive, ignored", async () => {
+  it("case: smart, sensitive, ignored", async () => {
     using subject = await start(engine);
     await subject.put("f", "Word\nword\nWÖRD\n");
     const lines = async (query: Record<string, string>): Promise<number[]> =>
@@ -102,7 +108,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     expect(await lines({ q: "wörd" })).toEqual([3]);
   });
 
-  test("what is left out: binary and large files, ignored ones unless asked for, links", async () => {
+  it("what is left out: binary and large files, ignored ones unless asked for, links", async () => {
     using subject = await start(engine);
     using outside = temporaryDir();
     const elsewhere = createDiskStorage(outside.path);
@@ -130,7 +136,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     ]);
   });
 
-  test("I05: viewers never see what protected files hold", async () => {
+  it("I05: viewers never see what protected files hold", async () => {
     using subject = await start(engine);
     for (const path of [".env", "deep/server.key", "open"]) await subject.put(path, "needle");
     const token = await viewerOf(subject.client);
@@ -142,7 +148,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     expect(await seen({})).toEqual([".env", "deep/server.key", "open"]);
   });
 
-  test("a limit cuts and says so; long lines are cut around the hit", async () => {
+  it("a limit cuts and says so; long lines are cut around the hit", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 30; n += 1) await subject.put(`f${n}`, "needle\n".repeat(30));
     await subject.put("long", `${"a".repeat(5000)}haystack${"b".repeat(5000)}`);
@@ -154,7 +160,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     expect(hit.text).toContain("haystack");
   });
 
-  test("as lines: each hit as it is found, and what it came to", async () => {
+  it("as lines: each hit as it is found, and what it came to", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 20; n += 1) await subject.put(`f${n}`, "needle");
     const answer = await subject.search(
@@ -170,7 +176,7 @@ describe.each(engines)("contents, by %s", (engine) => {
     expect(lines.at(-1)).toEqual({ done: true, truncated: false, engine });
   });
 
-  test("ends with its reader", async () => {
+  it("ends with its reader", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 50; n += 1) await subject.put(`f${n}`, "needle\n".repeat(20));
     const request = new Request(`http://x${subject.ws}/files/search?kind=content&q=needle&limit=1000`, {
@@ -281,6 +287,45 @@ describe("names", () => {
     expect((await subject.search({ q: "search", ignore: "none", limit: "1" })).json).toMatchObject({
       truncated: true,
     });
+  });
+
+  test.each([
+    [
+      "search",
+      [
+        "src/search.ts",
+        "lib/search",
+        "test/search.test.ts",
+        "docs/research.md",
+        "lib/search/x.ts",
+        "a/sea/rch.ts",
+      ],
+    ],
+    [
+      "button",
+      [
+        "button.css",
+        "Button/Button.tsx",
+        "ui/ButtonGroup.tsx",
+        "old/my-button",
+        "Button/index.tsx",
+        "b-utt-on",
+      ],
+    ],
+    ["lib config", ["lib/config.ts", "config/lib/x", "lib/con/fig.ts"]],
+    ["README.md", ["README.md", "docs/README.md", "README.md.bak"]],
+  ])("%s: the best first", async (query, paths) => {
+    const dirs = new Set(["lib/search"]);
+    const mixed = paths
+      .toReversed()
+      .map((path): Entry => ({ ...entry(path), kind: dirs.has(path) ? "dir" : "file" }));
+    const options = { limit: 10, caseSensitive: false, signal: new AbortController().signal };
+    async function* all(): AsyncGenerator<Entry[]> {
+      yield mixed;
+    }
+    expect((await searchNames(all(), query, options)).items.map(({ path }) => path)).toEqual(paths);
+    const { items, truncated } = await searchNames(all(), query, { ...options, limit: 2 });
+    expect([items.map(({ path }) => path), truncated]).toEqual([paths.slice(0, 2), true]);
   });
 
   test.each([
