@@ -1,61 +1,65 @@
-import { applyEdits, modify, parse, printParseErrorCode, type ParseError } from "jsonc-parser";
 import { ApiError } from "../errors.ts";
 import type { Host, StoreFile } from "../host.ts";
+import { isJsonObject, prettyJson, sameJson, type JsonObject } from "../json.ts";
+import { editJsonc } from "../jsonc/edit.ts";
+import { jsoncValue, parseJsonc } from "../jsonc/parse.ts";
 import { StorageError } from "../storage.ts";
 import type { Workspace } from "../workspaces.ts";
 
-const formattingOptions = { insertSpaces: true, tabSize: 2, eol: "\n" };
-
 /**
  * Takes a workspace out of server.json, if that file exists and names it: its entries in `workspaces` and its exact
- * path (and unusable entries) in `authorizedRoots`. All other keys and comments stay. Whether anything was
- * written. 422 `invalid_json` for a broken file, 500 `server_config_read_failed` for an unreadable one.
+ * path (and unusable entries) in `authorizedRoots`. All other keys stay; plain JSON is written with two spaces, a file
+ * with comments keeps them and its layout. Whether anything was written. 422 `invalid_json` for a broken file, 500
+ * `server_config_read_failed` for an unreadable one.
  */
 export async function forgetWorkspace(host: Host, workspace: Workspace): Promise<boolean> {
   const { settings } = host;
   const file = await readSettings(settings);
   if (!file) return false;
-  const body = file.text.startsWith("\uFEFF") ? file.text.slice(1) : file.text;
-  const errors: ParseError[] = [];
-  const value: unknown = parse(body, errors, { allowTrailingComma: true });
-  const first = errors[0];
-  if (first) throw broken(settings, `${printParseErrorCode(first.error)} at offset ${first.offset}`);
-  if (value === null || typeof value !== "object" || Array.isArray(value))
-    throw broken(settings, "not an object");
-  const { workspaces, authorizedRoots } = value as Record<string, unknown>;
-  let text = body;
-  if (Array.isArray(workspaces)) {
-    text = dropItems(text, "workspaces", workspaces, (item) => pathOf(item, settings) === workspace.path);
+  const parsed = parseJsonc(file.text);
+  if (!parsed.root) {
+    const [first] = parsed.problems;
+    throw broken(settings, first ? `${first.code} at offset ${first.offset}` : "not JSON");
   }
-  if (Array.isArray(authorizedRoots)) {
-    const gone = (item: unknown): boolean =>
-      typeof item !== "string" || item.trim() === "" || settings.resolve(item) === workspace.path;
-    text = dropItems(text, "authorizedRoots", authorizedRoots, gone);
-  }
-  if (text === body) return false;
-  const ended = text.endsWith("\n") ? text : `${text}\n`;
+  const value = jsoncValue(parsed.root);
+  if (!isJsonObject(value)) throw broken(settings, "not an object");
+  const rest = without(value, workspace, settings);
+  if (sameJson(rest, value)) return false;
+  const text = isPlainJson(file.text) ? prettyJson(rest) : editJsonc(file.text, parsed.root, rest);
   await settings.storage.commit([
-    { op: "write", path: settings.path, body: new TextEncoder().encode(ended), ifRevision: file.revision },
+    { op: "write", path: settings.path, body: new TextEncoder().encode(text), ifRevision: file.revision },
   ]);
   return true;
+}
+
+/** The settings without a workspace: lists lose what names it, everything else is as it was. */
+function without(value: JsonObject, workspace: Workspace, settings: Host["settings"]): JsonObject {
+  const { workspaces, authorizedRoots } = value;
+  return {
+    ...value,
+    ...(Array.isArray(workspaces) && {
+      workspaces: workspaces.filter((item) => pathOf(item, settings) !== workspace.path),
+    }),
+    ...(Array.isArray(authorizedRoots) && {
+      authorizedRoots: authorizedRoots.filter(
+        (item) => typeof item === "string" && item.trim() !== "" && settings.resolve(item) !== workspace.path,
+      ),
+    }),
+  };
+}
+
+function isPlainJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 function pathOf(item: unknown, settings: Host["settings"]): string | null {
   if (item === null || typeof item !== "object" || !("path" in item)) return null;
   return typeof item.path === "string" && item.path.trim() !== "" ? settings.resolve(item.path) : null;
-}
-
-/** Removes items of a list from the last to the first, so that the positions before stay right. */
-function dropItems(
-  text: string,
-  key: string,
-  items: readonly unknown[],
-  gone: (item: unknown) => boolean,
-): string {
-  return items.reduceRight<string>((left, item, position) => {
-    if (!gone(item)) return left;
-    return applyEdits(left, modify(left, [key, position], undefined, { formattingOptions }));
-  }, text);
 }
 
 async function readSettings(settings: StoreFile): Promise<{ text: string; revision: string } | null> {

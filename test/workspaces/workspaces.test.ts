@@ -81,4 +81,38 @@ describe("the workspace list", () => {
     expect(after).not.toContain('"/a"');
     expect(after).toMatch(/"authorizedRoots": \[\s*"\/b"\s*\]/);
   });
+
+  it.each([
+    [
+      "plain JSON",
+      '{"keep":{"x":1},"workspaces":[{"path":"/a"},{"name":"?"},{"path":"/b"}],"authorizedRoots":["/b"]}',
+      `{
+  "keep": {
+    "x": 1
+  },
+  "workspaces": [
+    {
+      "path": "/a"
+    },
+    {
+      "name": "?"
+    }
+  ],
+  "authorizedRoots": []
+}
+`,
+    ],
+    [
+      "JSON with comments",
+      '{ // mine\n  "workspaces": [{"path":"/a"}, {"path":"/b"}],\n  "authorizedRoots": ["/", "/b"], // roots\n}\n',
+      '{ // mine\n  "workspaces": [{"path":"/a"}],\n  "authorizedRoots": ["/"], // roots\n}\n',
+    ],
+  ])("deleting the last of a list in %s leaves a file that can be read", async (_, text, expected) => {
+    const config = two({ authorizedRoots: ["/"] });
+    const b = config.workspaces[1]?.id;
+    const { client, host } = await startMemoryServer(config);
+    await put(host.settings.storage, "server.json", text);
+    expect((await client.delete(`/workspaces/${b}`, asHost)).json.persisted).toBe(true);
+    expect(await textOf(host.settings.storage, "server.json")).toBe(expected);
+  });
 });
