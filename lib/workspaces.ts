@@ -90,9 +90,15 @@ export class Workspace {
 
   async #startWatch(): Promise<Watch | null> {
     await this.events.begin();
-    const watch = await this.storage.watch((batch) => this.#changed(batch));
-    if (this.#closed || !watch) {
-      if (!this.#closed) this.#watchLost();
+    let isLost = false;
+    const listener = (batch: WatchBatch): void => {
+      isLost ||= batch.lost === true;
+      this.#changed(batch);
+    };
+    // A storage that fails cannot watch now: that is no reason to fail anywhere else.
+    const watch = await this.storage.watch(listener).catch(() => null);
+    if (this.#closed || isLost || !watch) {
+      if (!this.#closed && !isLost) this.#watchLost();
       await watch?.close();
       return null;
     }

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { createHandler } from "../../handlers/index.ts";
 import type { ServerConfig } from "../../lib/host.ts";
+import type { Storage } from "../../lib/storage.ts";
 import {
   Client,
   configOf,
@@ -114,5 +116,49 @@ describe("the workspace list", () => {
     await put(host.settings.storage, "server.json", text);
     expect((await client.delete(`/workspaces/${b}`, asHost)).json.persisted).toBe(true);
     expect(await textOf(host.settings.storage, "server.json")).toBe(expected);
+  });
+});
+
+describe("a storage whose watch fails", () => {
+  /** A workspace over a storage that starts its watches as told, and what was logged. */
+  async function served(watch: Storage["watch"]): Promise<{
+    client: Client;
+    workspace: string;
+    storage: Storage;
+    warnings: () => string[];
+  }> {
+    const storage = createMemoryStorage();
+    const failing = Object.assign(Object.create(storage) as Storage, { watch });
+    const reading: (keyof Storage)[] = ["stat", "list", "walk", "readFile", "read", "commit", "recover"];
+    for (const name of reading)
+      Object.assign(failing, { [name]: (storage[name] as () => void).bind(storage) });
+    const { client, workspace, host } = await startMemoryServer(configOf(), { storage: () => failing });
+    const warnings = (): string[] =>
+      host.logged.filter(({ body }) => body.startsWith("Cannot watch")).map(({ body }) => body);
+    return { client, workspace, storage, warnings };
+  }
+
+  it("is served by looking at each request, and the host is told", async () => {
+    const { client, workspace, storage, warnings } = await served(() =>
+      Promise.reject(new Error("no watches")),
+    );
+    const plugins = `/workspace/${workspace}/plugins`;
+    expect((await client.get(plugins)).json.items).toEqual([]);
+    await expect.poll(warnings).toHaveLength(1);
+    await put(storage, "opencode.json", '{"plugin": ["a"]}');
+    expect((await client.get(plugins)).json.items).toHaveLength(1);
+  });
+
+  it("is not taken for watched when the watch ends before it is there", async () => {
+    const { client, workspace, storage, warnings } = await served(async (listener) => {
+      listener({ paths: [], missed: true, lost: true });
+      return { close: async () => undefined };
+    });
+    const events = `/workspace/${workspace}/events`;
+    await client.get(events);
+    await expect.poll(warnings).toHaveLength(1);
+    await put(storage, "opencode.json", '{"plugin": ["a"]}');
+    // Were it taken for watched, nothing would look at the file.
+    expect((await client.get(`${events}?since=0&wait=2`)).json.items).toHaveLength(1);
   });
 });
