@@ -26,6 +26,10 @@ export type AuditRecord = Omit<AuditEntry, "id" | "workspaceId" | "timestamp">;
 const rotateBytes = 32 * 1024 * 1024;
 /** How much of a log is read at a time from its end, bytes. */
 const chunkBytes = 64 * 1024;
+/** How far back a file is read at most, bytes: a legacy log lies in the workspace and may be of any size. */
+const mostReadBytes = 2 * rotateBytes;
+/** A longer line is none that this server writes, bytes: what stands before it is not looked for. */
+const longestLine = 1024 * 1024;
 /** The log of what belongs to no workspace, as tokens. */
 export const serverLog: string = "server";
 /** How long the newest time is trusted without a look, milliseconds: only another server appends to our logs unseen. */
@@ -134,7 +138,11 @@ export class AuditLog {
     return lock(async () => {
       const current = await this.#data.stat(path);
       if (!current || current.size < rotateBytes) return;
-      await this.#data.commit([{ op: "move", from: path, to: `audit/${workspaceId}.${Date.now()}.jsonl` }]);
+      const to = `audit/${workspaceId}.${Date.now()}.jsonl`;
+      await this.#data.commit([{ op: "move", from: path, to }]).catch((error: unknown) => {
+        // Another server on this data directory was faster.
+        if (!(error instanceof StorageError && error.code === "not_found")) throw error;
+      });
     });
   }
 }
@@ -166,10 +174,14 @@ async function* linesFromEnd(storage: ReadableStorage, path: string): AsyncGener
   if (entry?.kind !== "file") return;
   const decoder = new TextDecoder();
   let end = entry.size;
+  const farthest = Math.max(0, end - mostReadBytes);
   let carried = new Uint8Array(0);
-  while (end > 0) {
+  while (end > farthest && carried.length <= longestLine) {
     const start = Math.max(0, end - chunkBytes);
-    const bytes = concat(await readRange(storage, path, start, end - 1), carried);
+    const read = await readRange(storage, path, start, end - 1);
+    // A file that is rotated while it is read ends here; the next page finds its new name.
+    if (read?.length !== end - start) return;
+    const bytes = concat(read, carried);
     // The first line of the chunk may begin before it: it waits for the next one.
     const firstBreak = start === 0 ? -1 : bytes.indexOf(10);
     if (start > 0 && firstBreak < 0) {
@@ -188,10 +200,9 @@ async function readRange(
   path: string,
   start: number,
   end: number,
-): Promise<Uint8Array<ArrayBuffer>> {
+): Promise<Uint8Array<ArrayBuffer> | null> {
   const file = await storage.read(path, { range: { start, end } });
-  if (!file) throw new StorageError("not_found", `${path} vanished while it was read.`);
-  return new Response(file.body).arrayBuffer().then((buffer) => new Uint8Array(buffer));
+  return file && new Uint8Array(await new Response(file.body).arrayBuffer());
 }
 
 function concat(a: Uint8Array, b: Uint8Array): Uint8Array<ArrayBuffer> {

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { AuditLog, type AuditRecord } from "../../lib/audit.ts";
-import type { Storage } from "../../lib/storage.ts";
+import type { ByteRange, Storage } from "../../lib/storage.ts";
 import { put, startMemoryServer, textOf } from "../support/memory-host.ts";
 
 function record(target: string): AuditRecord {
@@ -57,6 +57,33 @@ describe("the audit log", () => {
     const all = await targets(log, 40_000);
     expect(all.at(-1)).toBe("oldest");
     expect(all).toHaveLength(33_502);
+  });
+
+  it("two servers that find a log full at once both record", async () => {
+    const data = createMemoryStorage();
+    await data.append("audit/ws_1.jsonl", Array<string>(34).fill("x".repeat(1024 * 1024)));
+    const logs = [new AuditLog(data), new AuditLog(data)];
+    await Promise.all(logs.map((log, index) => log.record("ws_1", [record(`of ${index}`)])));
+    expect((await targets(logs[0] as AuditLog, 2)).toSorted()).toEqual(["of 0", "of 1"]);
+  });
+
+  it("a legacy log of one endless line, or of none, costs no more than a log of our own may have", async () => {
+    for (const filler of ["x", "\n"]) {
+      const storage = createMemoryStorage();
+      const last = JSON.stringify({ target: "last", timestamp: 5 });
+      await put(storage, ".opencode/openwork/audit.jsonl", `${filler.repeat(70 * 1024 * 1024)}\n${last}\n`);
+      let bytes = 0;
+      const counting = Object.assign(Object.create(storage) as Storage, {
+        stat: (path: string) => storage.stat(path),
+        read: (path: string, options: { range: ByteRange }) => {
+          bytes += options.range.end + 1 - options.range.start;
+          return storage.read(path, options);
+        },
+      });
+      const log = new AuditLog(createMemoryStorage());
+      expect(await targets(log, 200, counting)).toEqual(["last"]);
+      expect(bytes).toBeLessThan(filler === "x" ? 2 * 1024 * 1024 : 65 * 1024 * 1024);
+    }
   });
 
   it("a workspace whose id begins like another's has a log of its own", async () => {
