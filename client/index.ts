@@ -50,7 +50,7 @@ export type Arguments<E extends Endpoint> = object extends Input<E> ? [input?: I
 /** The JSON that an endpoint answers; a Response where it answers bytes. */
 export type Answer<E extends Endpoint> = Api[E]["answer"];
 
-/** A typed client. Every failure is an {@link OpenWorkError}. */
+/** A typed client. Every failure is an {@link OpenWorkError}; a call whose signal aborts throws the signal's reason. */
 export interface Client {
   /** Calls an endpoint and returns its answer. Calls that may be repeated are, when the server cannot be reached. */
   request<E extends Endpoint>(endpoint: E, ...input: Arguments<E>): Promise<Answer<E>>;
@@ -82,8 +82,11 @@ export function createClient(options: ClientOptions): Client {
   const request = async (endpoint: string, input: Loose = {}): Promise<never> => {
     const response = await connection.send(endpoint, input);
     const isJson = /^application\/json\b/.test(response.headers.get("content-type") ?? "");
-    const isGiven = !isJson || responses.includes(endpoint as Endpoint);
-    return (isGiven ? response : response.json()) as Promise<never>;
+    if (!isJson || responses.includes(endpoint as Endpoint)) return response as never;
+    return (await response.json().catch((error: unknown) => {
+      input.signal?.throwIfAborted();
+      throw OpenWorkError.from(error);
+    })) as never;
   };
   async function* poll(endpoint: string, input: Loose, since: number | undefined): AsyncGenerator<never> {
     let cursor = since;
@@ -105,7 +108,10 @@ export function createClient(options: ClientOptions): Client {
     approvals: (input = {}) => poll("GET /approvals", input, undefined),
     async *events(id, { since, ...input } = {}) {
       const params = { id };
-      const from = since ?? (await connection.cursorOf(id, input));
+      let from = since;
+      while (from === undefined && !input.signal?.aborted) {
+        from = (await connection.unlessAway(() => connection.cursorOf(id, input), input.signal)) ?? undefined;
+      }
       yield* poll("GET /workspace/:id/events", { ...input, params }, from);
     },
     fileEvents: (id, input = {}) => connection.follow("GET /workspace/:id/files/events", { id }, input),
@@ -181,14 +187,17 @@ class Connection {
     }
   }
 
-  #once(endpoint: string, { params = {}, query = {}, body, headers, signal }: Loose): Promise<Response> {
+  async #once(
+    endpoint: string,
+    { params = {}, query = {}, body, headers, signal }: Loose,
+  ): Promise<Response> {
     const { token, hostToken, clientId } = this.#options;
     const [method = "GET", path = "/"] = endpoint.split(" ");
-    const filled = path.replaceAll(/:(\w+)/g, (_, name: string) => encodeURIComponent(params[name] ?? ""));
+    const filled = path.replaceAll(/:(\w+)/g, (_, name: string) => pathSegment(name, params[name]));
     const search = new URLSearchParams();
     for (const [name, value] of Object.entries(query))
       if (value !== undefined) search.set(name, String(value));
-    const isRaw = method === "PUT" || body instanceof FormData || body === undefined;
+    const isRaw = body === undefined || isBytes(body);
     const send = this.#options.fetch ?? fetch;
     return send(`${this.#base}${filled}${search.size > 0 ? `?${search.toString()}` : ""}`, {
       method,
@@ -199,11 +208,24 @@ class Connection {
         ...(isRaw ? {} : { "content-type": "application/json" }),
         ...headers,
       },
-      ...(body === undefined ? {} : { body: isRaw ? (body as BodyInit) : JSON.stringify(body) }),
+      ...(body === undefined ? {} : { body: isRaw ? body : JSON.stringify(body) }),
       ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
       ...(signal ? { signal } : {}),
     } as RequestInit);
   }
+}
+
+/** A path parameter, escaped. Refuses what an address cannot carry: with a dot segment it would mean another endpoint. */
+function pathSegment(name: string, value: string | undefined): string {
+  if (value !== undefined && !/^(?:\.{0,2})$/.test(value)) return encodeURIComponent(value);
+  const message = `The parameter ${name} must not be ${JSON.stringify(value ?? "")}.`;
+  throw new OpenWorkError("invalid_path", message, { status: 400 });
+}
+
+/** Whether a body is sent as it is; anything else is JSON. */
+function isBytes(body: unknown): body is BodyInit {
+  const kinds = [Blob, FormData, URLSearchParams, ReadableStream, ArrayBuffer];
+  return typeof body === "string" || ArrayBuffer.isView(body) || kinds.some((kind) => body instanceof kind);
 }
 
 /** Resolves after a while, or at once when the signal aborts. */

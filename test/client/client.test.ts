@@ -36,6 +36,17 @@ beforeAll(async () => {
 });
 afterAll(() => handler?.close());
 
+/** Allows the write that waits first. */
+async function allowNext(): Promise<void> {
+  for await (const { items } of client.approvals()) {
+    const [first] = items;
+    if (!first) continue;
+    const params = { approvalId: first.id };
+    await client.request("POST /approvals/:approvalId", { params, body: { reply: "allow" } });
+    break;
+  }
+}
+
 describe("the client", () => {
   it("knows what every endpoint takes and answers", async () => {
     const config = await client.request("GET /workspace/:id/config", { params: { id } });
@@ -74,13 +85,7 @@ describe("the client", () => {
       params: { id },
       body: { opencode: { a: 1 } },
     });
-    for await (const { items } of client.approvals()) {
-      const [first] = items;
-      if (!first) continue;
-      const params = { approvalId: first.id };
-      await client.request("POST /approvals/:approvalId", { params, body: { reply: "allow" } });
-      break;
-    }
+    await allowNext();
     await write;
     expect((await next).value).toMatchObject({ items: [{ reason: "config" }] });
     leaving.abort();
@@ -138,6 +143,68 @@ describe("the client", () => {
     calls = -100;
     await expect(flaky.request("GET /health")).rejects.toMatchObject({ code: "unreachable" });
     expect(calls).toBe(-96);
+  });
+
+  it("sends no parameter that would make the address another endpoint's", async () => {
+    const sent: string[] = [];
+    const watching = connect({
+      fetch: (input, init) => {
+        const request = new Request(input, init);
+        sent.push(new URL(request.url).pathname);
+        return handler(request);
+      },
+    });
+    for (const name of ["..", ".", ""]) {
+      const call = watching.request("DELETE /workspace/:id/commands/:name", { params: { id, name } });
+      await expect(call).rejects.toMatchObject({ code: "invalid_path", status: 400 });
+    }
+    expect(sent).toEqual([]);
+    await watching
+      .request("DELETE /workspace/:id/skills/:name", { params: { id, name: "../x" } })
+      .catch(() => null);
+    expect(sent).toEqual([`/workspace/${id}/skills/..%2Fx`]);
+  });
+
+  it("sends bytes as they are, whatever the method", async () => {
+    const bodies: BodyInit[] = [new Blob(["bytes"]), new TextEncoder().encode("bytes"), "bytes"];
+    for (const body of bodies) {
+      let received = "";
+      const watching = connect({
+        fetch: async (input, init) => {
+          received = await new Request(input, init).text();
+          return Response.json({});
+        },
+      });
+      await watching.request("POST /workspace/:id/inbox", { params: { id }, body });
+      expect(received).toBe("bytes");
+    }
+  });
+
+  it("tells of an answer that breaks off as of any failure", async () => {
+    const cut = connect({
+      fetch: async () => new Response('{"items": [', { headers: { "content-type": "application/json" } }),
+    });
+    await expect(cut.request("GET /workspaces")).rejects.toBeInstanceOf(OpenWorkError);
+  });
+
+  it("follows events also of a server that is away at first", { timeout: 15_000 }, async () => {
+    let calls = 0;
+    const late = connect({
+      retries: 0,
+      fetch: async (input, init) => {
+        calls += 1;
+        if (calls === 1) throw new TypeError("refused");
+        return handler(new Request(input, init));
+      },
+    });
+    const events = late.events(id, { signal: AbortSignal.timeout(12_000) });
+    const first = events.next();
+    await expect.poll(() => calls, { timeout: 8000 }).toBeGreaterThan(2);
+    const write = client.request("POST /workspace/:id/plugins", { params: { id }, body: { spec: "late" } });
+    await allowNext();
+    await write;
+    expect((await first).value).toMatchObject({ items: [{ reason: "plugins" }] });
+    await events.return(undefined);
   });
 
   it("gives up at once when its caller does", async () => {
