@@ -69,18 +69,26 @@ export class OpenWorkServer {
   }
 
   async fetch(request: Request): Promise<Response> {
+    let handler: Handler;
     try {
-      this.#handler ??= (async () => createHandler(createCloudflareHost(this.#context.storage, this.#env)))();
-      return await (
-        await this.#handler
-      )(request);
+      handler = await (this.#handler ??= this.#start());
     } catch (error) {
       // The next request tries again: what kept it from starting may have passed.
       this.#handler = undefined;
       console.error(error instanceof Error ? error.stack : error);
-      return Response.json(toApiError(error).body(), { status: 500 });
+      return failed();
     }
+    return handler(request);
   }
+
+  async #start(): Promise<Handler> {
+    return createHandler(createCloudflareHost(this.#context.storage, this.#env));
+  }
+}
+
+/** What a stranger is told when nothing can be served; the log has the reason. */
+function failed(): Response {
+  return Response.json(toApiError(null).body(), { status: 500 });
 }
 
 /** The Worker: passes every request to the one object. */
@@ -89,7 +97,7 @@ export default {
     const namespace = env.OPENWORK_SERVER;
     if (!namespace) {
       console.error("The binding OPENWORK_SERVER is missing; wrangler.toml of this package has it.");
-      return Response.json(toApiError(null).body(), { status: 500 });
+      return failed();
     }
     return namespace.get(namespace.idFromName("server") as never).fetch(request);
   },

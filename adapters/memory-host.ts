@@ -17,11 +17,13 @@ export interface MemoryHostOptions extends PortableSettings {
  * not set are random: `host.config.clientToken` and `host.config.hostToken` tell them. Throws ConfigError.
  */
 export function createMemoryHost(options: MemoryHostOptions = {}): Host {
-  const { config } = portableConfig(options);
+  const { config, warnings } = portableConfig(options);
+  const log = options.log ?? (() => {});
+  for (const warning of warnings) log("WARN", warning);
   const first = `workspace-${config.workspaces[0]?.id ?? ""}`;
   return createPortableHost(
     config,
     (name) => createMemoryStorage({ name, ...(name === first && options.files && { files: options.files }) }),
-    options.log ?? (() => {}),
+    log,
   );
 }

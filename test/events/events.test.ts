@@ -33,29 +33,29 @@ describe("a numbered feed", () => {
   });
 });
 
-describe("workspace events of a storage that cannot watch", () => {
-  /** Events over a memory storage that counts how it is looked at. */
-  async function counted(files: number): Promise<{
-    events: WorkspaceEvents;
-    storage: Storage;
-    looked: { stats: number; walks: number };
-  }> {
-    const texts = Array.from(
-      { length: files },
-      (_, i) => [`.opencode/commands/c${i}.md`, `text ${i}`] as const,
-    );
-    const storage = createMemoryStorage({ files: Object.fromEntries(texts) });
-    const looked = { stats: 0, walks: 0 };
-    const counting = Object.assign(Object.create(storage) as Storage, {
-      stat: (path: string) => ((looked.stats += 1), storage.stat(path)),
-      walk: (path: string, options?: object) => ((looked.walks += 1), storage.walk(path, options)),
-      readFile: (path: string, options?: object) => storage.readFile(path, options),
-    });
-    const events = new WorkspaceEvents("ws", counting, new EventNumbers(createMemoryStorage(), "ws"));
-    await events.begin();
-    return { events, storage, looked };
-  }
+/** Events over a memory storage that counts how it is looked at. */
+async function counted(files: number): Promise<{
+  events: WorkspaceEvents;
+  storage: Storage;
+  looked: { stats: number; walks: number };
+}> {
+  const texts = Array.from(
+    { length: files },
+    (_, i) => [`.opencode/commands/c${i}.md`, `text ${i}`] as const,
+  );
+  const storage = createMemoryStorage({ files: Object.fromEntries(texts) });
+  const looked = { stats: 0, walks: 0 };
+  const counting = Object.assign(Object.create(storage) as Storage, {
+    stat: (path: string) => ((looked.stats += 1), storage.stat(path)),
+    walk: (path: string, options?: object) => ((looked.walks += 1), storage.walk(path, options)),
+    readFile: (path: string, options?: object) => storage.readFile(path, options),
+  });
+  const events = new WorkspaceEvents("ws", counting, new EventNumbers(createMemoryStorage(), "ws"));
+  await events.begin();
+  return { events, storage, looked };
+}
 
+describe("workspace events of a storage that cannot watch", () => {
   it("looks once for all readers that wait, not once for each", async () => {
     const { events, looked } = await counted(10);
     looked.walks = 0;

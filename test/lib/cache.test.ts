@@ -5,14 +5,16 @@ import { readText, type Storage } from "../../lib/storage.ts";
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
+/** Makes a call take a moment, before and behind it. */
+const around = async <T>(call: () => Promise<T>): Promise<T> => {
+  await pause(Math.random() * 3);
+  const result = await call();
+  await pause(Math.random() * 3);
+  return result;
+};
+
 /** A storage whose every call takes a moment, so that calls overlap. */
 function slow(storage: Storage): Storage {
-  const around = async <T>(call: () => Promise<T>): Promise<T> => {
-    await pause(Math.random() * 3);
-    const result = await call();
-    await pause(Math.random() * 3);
-    return result;
-  };
   return Object.assign(Object.create(storage) as Storage, {
     stat: (path: string) => around(() => storage.stat(path)),
     readFile: (path: string) => around(() => storage.readFile(path)),

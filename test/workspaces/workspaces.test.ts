@@ -119,25 +119,24 @@ describe("the workspace list", () => {
   });
 });
 
-describe("a storage whose watch fails", () => {
-  /** A workspace over a storage that starts its watches as told, and what was logged. */
-  async function served(watch: Storage["watch"]): Promise<{
-    client: Client;
-    workspace: string;
-    storage: Storage;
-    warnings: () => string[];
-  }> {
-    const storage = createMemoryStorage();
-    const failing = Object.assign(Object.create(storage) as Storage, { watch });
-    const reading: (keyof Storage)[] = ["stat", "list", "walk", "readFile", "read", "commit", "recover"];
-    for (const name of reading)
-      Object.assign(failing, { [name]: (storage[name] as () => void).bind(storage) });
-    const { client, workspace, host } = await startMemoryServer(configOf(), { storage: () => failing });
-    const warnings = (): string[] =>
-      host.logged.filter(({ body }) => body.startsWith("Cannot watch")).map(({ body }) => body);
-    return { client, workspace, storage, warnings };
-  }
+/** A workspace over a storage that starts its watches as told, and what was logged. */
+async function served(watch: Storage["watch"]): Promise<{
+  client: Client;
+  workspace: string;
+  storage: Storage;
+  warnings: () => string[];
+}> {
+  const storage = createMemoryStorage();
+  const failing = Object.assign(Object.create(storage) as Storage, { watch });
+  const reading: (keyof Storage)[] = ["stat", "list", "walk", "readFile", "read", "commit", "recover"];
+  for (const name of reading) Object.assign(failing, { [name]: (storage[name] as () => void).bind(storage) });
+  const { client, workspace, host } = await startMemoryServer(configOf(), { storage: () => failing });
+  const warnings = (): string[] =>
+    host.logged.filter(({ body }) => body.startsWith("Cannot watch")).map(({ body }) => body);
+  return { client, workspace, storage, warnings };
+}
 
+describe("a storage whose watch fails", () => {
   it("is served by looking at each request, and the host is told", async () => {
     const { client, workspace, storage, warnings } = await served(() =>
       Promise.reject(new Error("no watches")),
