@@ -12,7 +12,7 @@ import { insistOnAllowedOrigin, withProtocolToken } from "../lib/http/websocket.
 import type { Workspace } from "../lib/workspaces.ts";
 import { readJsonBody, validate, type HeldBody } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
-import { prefersAsync, runDeferred } from "./deferred.ts";
+import { prefersAsync, runAsync } from "./async-requests.ts";
 import { RequestContext } from "./request-context.ts";
 import { respond } from "./respond.ts";
 import { RouteTable, type Match } from "./router.ts";
@@ -184,7 +184,7 @@ export class Dispatcher {
     const handle = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
     const run = body ? releasing(body, handle) : handle;
     if (route.writes && prefersAsync(request)) {
-      return runDeferred(context, run, (error) => this.#errorReply(error, {}));
+      return runAsync(context, run, (error) => this.#errorReply(error, {}));
     }
     const running = run(context);
     const reply = running instanceof Promise ? await running : running;

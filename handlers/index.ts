@@ -7,7 +7,7 @@ import { closeServices, openServices } from "../lib/services.ts";
 import { routes as approvals } from "./approvals.ts";
 import { routes as artifacts } from "./artifacts.ts";
 import { routes as audit } from "./audit.ts";
-import { routes as deferred } from "./deferred.ts";
+import { routes as asyncRequests } from "./async-requests.ts";
 import { routes as catalog } from "./catalog.ts";
 import { Dispatcher } from "./dispatch.ts";
 import { routes as fileBatches } from "./file-batches.ts";
@@ -39,7 +39,7 @@ export const routes: readonly Route[] = [
   ...workspaces,
   ...tokens,
   ...approvals,
-  ...deferred,
+  ...asyncRequests,
   ...events,
   ...engine,
   ...config,

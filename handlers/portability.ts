@@ -12,7 +12,7 @@ import { redact } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import { parentPlaces, workspacePlaces } from "../lib/opencode/skill-discovery.ts";
 import { maybeText, problemsSchema } from "./markdown-schemas.ts";
-import { climbOf } from "./skills.ts";
+import { parentsToGitRoot } from "./skills.ts";
 
 const portableFiles = v.array(v.object({ path: v.string(), contentBase64: v.string() }));
 const mostEntries = 1000;
@@ -72,7 +72,10 @@ const exportRoute = route({
     const { problems, withheld, ...files } = await exportFiles({
       storage: workspace.storage,
       location: workspace.path,
-      places: [...workspacePlaces(workspace), ...parentPlaces(workspace.ancestors, await climbOf(workspace))],
+      places: [
+        ...workspacePlaces(workspace),
+        ...parentPlaces(workspace.ancestors, await parentsToGitRoot(workspace)),
+      ],
       isProtected: protection(context),
     });
     return {

@@ -6,7 +6,7 @@ import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import {
-  Climb,
+  GitRootSearch,
   directoryOfSkill,
   discoverSkills,
   holdsGit,
@@ -37,17 +37,17 @@ interface SkillListing {
 }
 
 /** How many parent folders discovery looks into for a workspace (I16). */
-export async function climbOf(workspace: Workspace): Promise<number> {
-  const climb = await workspace.cache.get("skills:climb", async (view) =>
-    (await holdsGit(view.files)) ? null : new Climb(workspace.ancestors),
+export async function parentsToGitRoot(workspace: Workspace): Promise<number> {
+  const search = await workspace.cache.get("skills:git-root", async (view) =>
+    (await holdsGit(view.files)) ? null : new GitRootSearch(workspace.ancestors),
   );
-  return climb ? climb.count() : 0;
+  return search ? search.count() : 0;
 }
 
 /** The skills of a workspace and its parent folders, the user's too on request; kept until a file changes. */
 export async function skillsOf(context: Context, includeGlobal: boolean): Promise<SkillListing> {
   const { workspace, services } = context;
-  const count = await climbOf(workspace);
+  const count = await parentsToGitRoot(workspace);
   return workspace.cache.get(`skills:${count}:${includeGlobal}`, async (view) => {
     const places = [
       ...workspacePlaces(workspace),

@@ -2,7 +2,7 @@ import { ApprovalStore } from "./approvals.ts";
 import { AuditLog } from "./audit.ts";
 import { Authenticator } from "./auth.ts";
 import { Changes } from "./changes.ts";
-import { DeferredAnswers } from "./deferred.ts";
+import { AsyncRequests } from "./async-requests.ts";
 import { FileSessions } from "./files/sessions.ts";
 import type { Host } from "./host.ts";
 import { Quota } from "./quota.ts";
@@ -33,7 +33,7 @@ export interface Services {
   readonly audit: AuditLog;
   readonly workspaces: WorkspaceRegistry;
   readonly changes: Changes;
-  readonly deferred: DeferredAnswers;
+  readonly asyncRequests: AsyncRequests;
   readonly fileSessions: FileSessions;
   /** Open event streams. */
   readonly streams: Quota;
@@ -70,7 +70,7 @@ export async function openServices(host: Host): Promise<Services> {
     audit,
     workspaces,
     changes,
-    deferred: new DeferredAnswers(),
+    asyncRequests: new AsyncRequests(),
     fileSessions: new FileSessions(sessionCaps),
     streams: new Quota(streamCaps, {
       message: "Too many event streams are open; close some, or poll with ?wait= instead.",

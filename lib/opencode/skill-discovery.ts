@@ -76,10 +76,10 @@ function outside(storage: ReadableStorage, scope: SkillPlace["scope"], distance:
 }
 
 /**
- * How many parent folders discovery climbs: to the first that holds `.git`, and none when the workspace holds
+ * Counts the parent folders up to the nearest git root: the first that holds `.git`, and none when the workspace holds
  * it or no folder does (I16). Asked anew after 200 ms, as no watch covers parent folders.
  */
-export class Climb {
+export class GitRootSearch {
   readonly #ancestors: readonly Ancestor[];
   #count: Promise<number> | null = null;
   #checkedAt = 0;

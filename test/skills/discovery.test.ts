@@ -1,7 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import type { Ancestor } from "../../lib/host.ts";
-import { Climb, discoverSkills, holdsGit, type SkillPlace } from "../../lib/opencode/skill-discovery.ts";
+import {
+  GitRootSearch,
+  discoverSkills,
+  holdsGit,
+  type SkillPlace,
+} from "../../lib/opencode/skill-discovery.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { put } from "../support/memory-host.ts";
 
@@ -66,10 +71,10 @@ describe("skill discovery", () => {
 
   it("I16 climbs to the first git root and, without any, not at all", async () => {
     const no = ancestor(false);
-    expect(await new Climb([no, ancestor(true), ancestor(true)]).count()).toBe(2);
-    expect(await new Climb([no, no, no]).count()).toBe(0);
-    expect(await new Climb([]).count()).toBe(0);
-    expect(await new Climb([ancestor(new Error("denied")), ancestor(true)]).count()).toBe(2);
+    expect(await new GitRootSearch([no, ancestor(true), ancestor(true)]).count()).toBe(2);
+    expect(await new GitRootSearch([no, no, no]).count()).toBe(0);
+    expect(await new GitRootSearch([]).count()).toBe(0);
+    expect(await new GitRootSearch([ancestor(new Error("denied")), ancestor(true)]).count()).toBe(2);
   });
 
   it("a .git of any kind makes a git root", async () => {

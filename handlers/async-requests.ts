@@ -12,7 +12,7 @@ export function prefersAsync(request: Request): boolean {
  * Runs a write whose caller will not hold the connection: as soon as the host is asked the answer is
  * 202 with a Location to poll; a write that is refused or done before that is answered as usual.
  */
-export async function runDeferred(
+export async function runAsync(
   context: Context,
   run: (context: Context) => Reply | Promise<Reply>,
   onError: (error: unknown) => Reply,
@@ -21,7 +21,7 @@ export async function runDeferred(
   return new Promise<Reply>((resolve) => {
     const onApprovalAsked = (id: string): void => {
       const { tokenHash } = context.caller.actor;
-      context.services.deferred.add(id, { tokenHash, workspaceId: context.workspace.id }, answer);
+      context.services.asyncRequests.add(id, { tokenHash, workspaceId: context.workspace.id }, answer);
       const mount = context.mount ? `/w/${encodeURIComponent(context.mount.id)}` : "";
       const location = `${context.outside.base}${mount}/requests/${id}`;
       resolve({
@@ -41,7 +41,7 @@ export async function runDeferred(
   });
 }
 
-/** Polling for the answer of a deferred write. */
+/** Polling for the answer of such a write. */
 export const routes: readonly Route[] = [
   route({
     method: "GET",
@@ -57,7 +57,7 @@ export const routes: readonly Route[] = [
       const id = params["requestId"] ?? "";
       const owner = { tokenHash: caller.actor.tokenHash, workspaceId: mount?.id };
       const waitMs = waitMsOf(query);
-      const reply = await holding(context, waitMs, () => services.deferred.get(id, owner, waitMs, signal));
+      const reply = await holding(context, waitMs, () => services.asyncRequests.get(id, owner, waitMs, signal));
       return reply ?? { status: 202, json: { status: "pending", requestId: id } };
     },
   }),

@@ -2,7 +2,7 @@ import { ApiError } from "./errors.ts";
 import { sleepUntilWoken } from "./feed.ts";
 import type { Reply } from "./route.ts";
 
-interface Deferred {
+interface AsyncRequest {
   tokenHash: string;
   workspaceId: string;
   reply: Reply | null;
@@ -15,17 +15,17 @@ const keepMs = 10 * 60_000;
 const mostKept = 1000;
 
 /** Answers of requests whose callers did not hold the connection (`Prefer: respond-async`), kept to be polled. */
-export class DeferredAnswers {
-  readonly #byId = new Map<string, Deferred>();
+export class AsyncRequests {
+  readonly #byId = new Map<string, AsyncRequest>();
 
   /** Remembers that the answer of this request will come; `owner` is who may ask for it, and where. */
   add(id: string, owner: { tokenHash: string; workspaceId: string }, answer: Promise<Reply>): void {
-    const deferred: Deferred = { ...owner, reply: null, waiting: new Set() };
-    this.#byId.set(id, deferred);
+    const request: AsyncRequest = { ...owner, reply: null, waiting: new Set() };
+    this.#byId.set(id, request);
     this.#evict();
     void answer.then((reply) => {
-      deferred.reply = reply;
-      for (const wake of deferred.waiting) wake();
+      request.reply = reply;
+      for (const wake of request.waiting) wake();
       const timer = setTimeout(() => this.#byId.delete(id), keepMs);
       (timer as { unref?: () => void }).unref?.();
     });
@@ -39,22 +39,22 @@ export class DeferredAnswers {
     signal: AbortSignal,
   ): Promise<Reply | null> {
     const { tokenHash, workspaceId } = owner;
-    const deferred = this.#byId.get(id);
-    const isOwn = deferred?.tokenHash === tokenHash;
-    if (!deferred || !isOwn || (workspaceId !== undefined && deferred.workspaceId !== workspaceId)) {
+    const request = this.#byId.get(id);
+    const isOwn = request?.tokenHash === tokenHash;
+    if (!request || !isOwn || (workspaceId !== undefined && request.workspaceId !== workspaceId)) {
       throw new ApiError(
         "not_found",
         "There is no such request of this token; answers are kept for ten minutes.",
       );
     }
-    if (!deferred.reply && waitMs > 0) await sleepUntilWoken(deferred.waiting, waitMs, signal);
-    return deferred.reply;
+    if (!request.reply && waitMs > 0) await sleepUntilWoken(request.waiting, waitMs, signal);
+    return request.reply;
   }
 
   #evict(): void {
     if (this.#byId.size <= mostKept) return;
-    for (const [id, deferred] of this.#byId) {
-      if (!deferred.reply) continue;
+    for (const [id, request] of this.#byId) {
+      if (!request.reply) continue;
       this.#byId.delete(id);
       return;
     }
