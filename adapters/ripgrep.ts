@@ -107,10 +107,17 @@ export async function* candidatesOf(
 /** The path of a message that tells of a match; one that is not UTF-8 is no path here. */
 function pathIn(line: string): string | null {
   if (!line.startsWith('{"type":"match"')) return null;
-  // A checked boundary: whatever else the program prints is passed over.
-  const message = JSON.parse(line) as { data?: { path?: { text?: unknown } } };
-  const path = message.data?.path?.text;
+  const path = messageOf(line)?.data?.path?.text;
   if (typeof path !== "string") return null;
   const shown = path.startsWith(`.${sep}`) ? path.slice(2) : path;
   return sep === "/" ? shown : shown.replaceAll(sep, "/");
+}
+
+/** A checked boundary: whatever else the program prints is passed over, also a line that was cut when it was killed. */
+function messageOf(line: string): { data?: { path?: { text?: unknown } } } | null {
+  try {
+    return JSON.parse(line) as { data?: { path?: { text?: unknown } } };
+  } catch {
+    return null;
+  }
 }
