@@ -72,12 +72,38 @@ function request(route: Route, values: Record<string, string>, init: RequestInit
   });
 }
 
+const ask = (host: string): Promise<Response> => handler(new Request(`http://${host}/openapi.json`));
+
+/** How long it takes to do something thirty times, milliseconds. */
+async function timed(work: () => unknown): Promise<number> {
+  const started = performance.now();
+  for (let i = 0; i < 30; i += 1) await work();
+  return performance.now() - started;
+}
+
 describe("GET /openapi.json", () => {
   it("is valid OpenAPI 3.1", async () => {
     const { valid, errors } = await new Validator().validate(
       structuredClone(api) as unknown as Record<string, unknown>,
     );
     expect(valid, JSON.stringify(errors)?.slice(0, 2000)).toBe(true);
+  });
+
+  it("names the address by which its reader sees the server, and is made once for all", async () => {
+    for (const host of ["other.test", "third.test:81"]) {
+      const text = await (await ask(host)).text();
+      expect(JSON.parse(text)).toMatchObject({ servers: [{ url: `http://${host}` }] });
+      expect(text).toContain(`http://${host}/w/{mountId}`);
+      expect(text).not.toContain("server.test");
+      expect(text).not.toContain("server.invalid");
+    }
+    // Both in one run, so that a slow machine is slow for both.
+    const { describeApi } = await import("../../lib/openapi/document.ts");
+    const made = await timed(() =>
+      JSON.stringify(describeApi({ routes, version: "1", serverUrl: "http://x" })),
+    );
+    const served = await timed(async () => (await ask("server.test")).text());
+    expect(served).toBeLessThan(made / 2);
   });
 
   it("describes every route and names every operation once", () => {

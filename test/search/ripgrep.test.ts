@@ -9,7 +9,10 @@ it("ends quietly when the search is given up in the middle of a line", async () 
   try {
     const command = join(dir, "rg");
     const whole = '{"type":"match","data":{"path":{"text":"./a"}}}';
-    await writeFile(command, `#!/bin/sh\nprintf '%s\\n%s' '${whole}' '${whole.slice(0, 30)}'\nexec sleep 30\n`);
+    await writeFile(
+      command,
+      `#!/bin/sh\nprintf '%s\\n%s' '${whole}' '${whole.slice(0, 30)}'\nexec sleep 30\n`,
+    );
     await chmod(command, 0o755);
     const given = new AbortController();
     const found: string[] = [];
