@@ -65,7 +65,8 @@ const exportRoute = route({
     redacted: v.optional(v.literal(true)),
   }),
   errors: ["invalid_jsonc", "invalid_json"],
-  summary: "Export the configuration, skills and commands of the workspace; viewers get it without secrets.",
+  summary:
+    "Export the configuration, skills and commands of the workspace: contents, no file modes, links or empty directories; viewers get it without secrets.",
   handle: async (context) => {
     const { workspace } = context;
     const { redacted, ...config } = await exportedConfig(context);

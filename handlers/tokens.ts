@@ -5,10 +5,9 @@ import { route, type Route } from "../lib/route.ts";
 import { isScope, scopes } from "../lib/scopes.ts";
 import { longestLabel, type IssuedToken } from "../lib/tokens.ts";
 
-const scopeSchema = v.picklist(["viewer", "collaborator", "owner"]);
 const itemSchema = v.object({
   id: v.string(),
-  scope: scopeSchema,
+  scope: v.picklist(scopes),
   createdAt: v.number(),
   label: v.optional(v.string()),
 });

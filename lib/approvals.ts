@@ -66,6 +66,7 @@ export class ApprovalStore {
   readonly #waiting = new Set<() => void>();
   /** Begins at the clock: a cursor that a reader kept from an earlier life of the server is then never ours. */
   #cursor: number = Date.now();
+  #closed = false;
 
   constructor(limits: ApprovalLimits) {
     const timeoutMs = Math.min(Math.max(0, limits.timeoutMs), longestTimeoutMs);
@@ -162,8 +163,6 @@ export class ApprovalStore {
       if (request.actor.tokenHash === tokenHash) settle("revoked");
     }
   }
-
-  #closed = false;
 
   /** Withdraws everything and lets every waiting reader go, as when the server stops. */
   close(): void {

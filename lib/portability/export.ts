@@ -48,7 +48,7 @@ export interface ExportedCommand {
   content: string;
 }
 
-/** Everything below the skill and command directories of a workspace. */
+/** Every file below the skill and command directories of a workspace: contents alone, no modes, no links, no empty directories. */
 export interface ExportedFiles {
   skills: ExportedSkill[];
   commands: ExportedCommand[];
