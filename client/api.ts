@@ -241,7 +241,7 @@ export interface Api {
     answer: {
       items: {
         id: string;
-        scope: "viewer" | "collaborator" | "owner";
+        scope: "owner" | "collaborator" | "viewer";
         createdAt: number;
         label?: string | undefined;
       }[];
@@ -253,7 +253,7 @@ export interface Api {
     body: { scope?: unknown | undefined; label?: unknown | undefined };
     answer: {
       id: string;
-      scope: "viewer" | "collaborator" | "owner";
+      scope: "owner" | "collaborator" | "viewer";
       createdAt: number;
       label?: string | undefined;
       token: string;

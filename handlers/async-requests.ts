@@ -57,7 +57,9 @@ export const routes: readonly Route[] = [
       const id = params["requestId"] ?? "";
       const owner = { tokenHash: caller.actor.tokenHash, workspaceId: mount?.id };
       const waitMs = waitMsOf(query);
-      const reply = await holding(context, waitMs, () => services.asyncRequests.get(id, owner, waitMs, signal));
+      const reply = await holding(context, waitMs, () =>
+        services.asyncRequests.get(id, owner, waitMs, signal),
+      );
       return reply ?? { status: 202, json: { status: "pending", requestId: id } };
     },
   }),

@@ -165,19 +165,24 @@ describe("the client", () => {
     expect(sent).toEqual([`/workspace/${id}/skills/..%2Fx`]);
   });
 
-  it("sends bytes as they are, whatever the method", async () => {
-    const bodies: BodyInit[] = [new Blob(["bytes"]), new TextEncoder().encode("bytes"), "bytes"];
-    for (const body of bodies) {
-      let received = "";
-      const watching = connect({
-        fetch: async (input, init) => {
-          received = await new Request(input, init).text();
-          return Response.json({});
-        },
-      });
-      await watching.request("POST /workspace/:id/inbox", { params: { id }, body });
+  it("sends bytes and forms as they are", async () => {
+    let received = "";
+    const watching = connect({
+      fetch: async (input, init) => {
+        received = await new Request(input, init).text();
+        return Response.json({});
+      },
+    });
+    for (const body of [new Blob(["bytes"]), new TextEncoder().encode("bytes"), "bytes"]) {
+      received = "";
+      const query = { path: "a" };
+      await watching.request("PUT /workspace/:id/files/raw", { params: { id }, query, body });
       expect(received).toBe("bytes");
     }
+    const form = new FormData();
+    form.set("file", new Blob(["bytes"]), "a");
+    await watching.request("POST /workspace/:id/inbox", { params: { id }, body: form });
+    expect(received).toMatch(/name="file"; filename="a"[^]*\r\n\r\nbytes\r\n/);
   });
 
   it("tells of an answer that breaks off as of any failure", async () => {

@@ -131,8 +131,14 @@ describe("PATCH config", () => {
   });
 
   test.each([
-    [{ opencode: null, openwork: { a: 1 } }, { opencode: {}, openwork: { a: 1 } }],
-    [{ opencode: { a: 1 }, openwork: null }, { opencode: { a: 1 }, openwork: {} }],
+    [
+      { opencode: null, openwork: { a: 1 } },
+      { opencode: {}, openwork: { a: 1 } },
+    ],
+    [
+      { opencode: { a: 1 }, openwork: null },
+      { opencode: { a: 1 }, openwork: {} },
+    ],
   ])("a file that is null counts as not given: %j", async (body, both) => {
     const path = await start();
     expect((await server.client.patch(path, body)).status).toBe(200);
