@@ -68,7 +68,7 @@ async function readItem(context: Context, path: string): Promise<Uint8Array> {
     if (!file) throw new ItemError("file_not_found", "There is no file at this path.");
     // A link must not lend a protected file another name.
     insistOnOpen(file.entry.real);
-    return fileItem(path, file.entry, file.bytes);
+    return fileItem(path, file.entry, file.bytes, services.host.base64);
   } catch (error) {
     return new TextEncoder().encode(JSON.stringify(failedItem(error, "read_failed", { path })));
   }
@@ -128,7 +128,7 @@ async function parseWrite(
   write: v.InferOutput<typeof writeSchema>,
   index: number,
 ): Promise<Write> {
-  const bytes = fromAnyBase64(write.contentBase64.trim());
+  const bytes = fromAnyBase64(write.contentBase64.trim(), context.services.host.base64);
   if (!bytes) {
     throw new ApiError("invalid_payload", `body.writes.${index}.contentBase64: this is not base64 (I49).`, {
       path: `writes.${index}.contentBase64`,

@@ -18,13 +18,32 @@ function valuesOf(characters: string, aliases = ""): Uint8Array {
   return values;
 }
 
+/**
+ * Base64 of a runtime that has it in machine code. What it makes of a wrong text is checked here, so that every
+ * runtime takes and refuses the same.
+ */
+export interface Base64Codec {
+  /** In the standard alphabet, with padding. */
+  encode(bytes: Uint8Array): string;
+  /**
+   * The bytes of the digits, of both alphabets, before the first `=`. Null, or fewer bytes than the length of
+   * the text allows, when another character is among them.
+   */
+  decode(text: string): Uint8Array<ArrayBuffer> | null;
+}
+
 /** How many characters of base64 that many bytes take. */
 export function base64Length(bytes: number): number {
   return Math.ceil(bytes / 3) * 4;
 }
 
-/** Writes bytes as base64 with padding into `target`, as ASCII, from `at` on. Texts of megabytes never become strings. */
-export function writeBase64(bytes: Uint8Array, target: Uint8Array, at: number): void {
+/** Writes bytes as base64 with padding into `target`, as ASCII, from `at` on. */
+export function writeBase64(bytes: Uint8Array, target: Uint8Array, at: number, codec?: Base64Codec): void {
+  if (codec) new TextEncoder().encodeInto(codec.encode(bytes), target.subarray(at));
+  else writeDigits(bytes, target, at);
+}
+
+function writeDigits(bytes: Uint8Array, target: Uint8Array, at: number): void {
   const whole = bytes.length - (bytes.length % 3);
   let out = at;
   for (let i = 0; i < whole; i += 3) {
@@ -58,13 +77,26 @@ export function fromBase64(text: string): Uint8Array<ArrayBuffer> | null {
 }
 
 /** As {@link fromBase64}, but the URL alphabet counts as well, and padding may be left off. */
-export function fromAnyBase64(text: string): Uint8Array<ArrayBuffer> | null {
+export function fromAnyBase64(text: string, codec?: Base64Codec): Uint8Array<ArrayBuffer> | null {
   if (text.length % 4 !== 0 && text.endsWith("=")) return null;
-  return decode(text, anyValues);
+  return codec ? decodeNatively(text, codec) : decode(text, anyValues);
+}
+
+/** Where the padding begins. */
+function digitsOf(text: string): number {
+  if (!text.endsWith("=")) return text.length;
+  return text.endsWith("==") ? text.length - 2 : text.length - 1;
+}
+
+function decodeNatively(text: string, codec: Base64Codec): Uint8Array<ArrayBuffer> | null {
+  const end = digitsOf(text);
+  if (end % 4 === 1) return null;
+  const bytes = codec.decode(text);
+  return bytes?.length === Math.floor((end * 3) / 4) ? bytes : null;
 }
 
 function decode(text: string, values: Uint8Array): Uint8Array<ArrayBuffer> | null {
-  const end = text.endsWith("==") ? text.length - 2 : text.endsWith("=") ? text.length - 1 : text.length;
+  const end = digitsOf(text);
   if (end % 4 === 1) return null;
   // Characters beyond ASCII take more than one byte, all of them invalid: they show as a wrong length at the latest.
   const source = new TextEncoder().encode(text);

@@ -1,3 +1,4 @@
+import type { Base64Codec } from "./base64.ts";
 import type { ContentQuery } from "./search/content.ts";
 import type { ReadableStorage, Storage } from "./storage.ts";
 
@@ -106,6 +107,8 @@ export interface Host {
   rawFetch?: typeof fetch;
   /** The class answers are built with: on Node that of the HTTP adapter, several times faster than the native one. */
   Response: typeof Response;
+  /** Base64 for large contents; without it they are coded in script. */
+  base64?: Base64Codec;
   log: Log;
   /**
    * Paths of files in a workspace that may well hold a text, as a program of the machine finds them; absent

@@ -8,6 +8,7 @@ import { version } from "../../lib/version.ts";
 import { createNodeLog } from "../node/log.ts";
 import { candidatesOf, findRipgrep, suitsRipgrep } from "../ripgrep.ts";
 import { createDiskStorage } from "../storage/disk.ts";
+import { bufferCodec } from "./base64.ts";
 
 /** In what the hosts of Node, Bun and Deno differ. */
 export interface LocalRuntime {
@@ -97,6 +98,7 @@ export function createLocalHost(
     fetch: runtime.fetch,
     ...(runtime.rawFetch && { rawFetch: runtime.rawFetch }),
     Response: runtime.Response,
+    base64: bufferCodec,
     log: options.log ?? createNodeLog(config.log, options.version ?? version).log,
     ...(ripgrep !== null && {
       grep: ({ path }, query, signal) =>

@@ -1,4 +1,4 @@
-import { base64Length, writeBase64 } from "../base64.ts";
+import { base64Length, writeBase64, type Base64Codec } from "../base64.ts";
 import { ApiError } from "../errors.ts";
 import { StorageError, type Entry } from "../storage.ts";
 
@@ -62,7 +62,7 @@ export class ItemError extends Error {
 }
 
 /** The item of a file that was read, as JSON in UTF-8: its contents go from bytes to bytes. */
-export function fileItem(path: string, entry: Entry, bytes: Uint8Array): Uint8Array {
+export function fileItem(path: string, entry: Entry, bytes: Uint8Array, codec?: Base64Codec): Uint8Array {
   const head = JSON.stringify({
     ok: true,
     path,
@@ -75,7 +75,7 @@ export function fileItem(path: string, entry: Entry, bytes: Uint8Array): Uint8Ar
   const length = base64Length(bytes.length);
   const item = new Uint8Array(before.length + length + 2);
   item.set(before);
-  writeBase64(bytes, item, before.length);
+  writeBase64(bytes, item, before.length, codec);
   item.set(closing, before.length + length);
   return item;
 }
