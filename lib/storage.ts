@@ -112,6 +112,11 @@ export interface Storage extends ReadableStorage {
   discard(staged: Staged): Promise<void>;
   /** Appends whole lines (each without its newline), never interleaved, durable when answered; heals a torn last line first. */
   append(path: string, lines: readonly string[]): Promise<void>;
+  /**
+   * Settles when nothing of an answered commit is left to be done. A process that ends before that breaks no
+   * promise, but leaves work to the next `recover`. Absent where a commit leaves nothing.
+   */
+  settled?(): Promise<void>;
   /** Finishes or undoes what a crash interrupted and sweeps temporaries. Called once before first use. */
   recover(): Promise<void>;
 }

@@ -78,7 +78,7 @@ export class Workspace {
     }
   }
 
-  /** Stops watching and lets waiting readers go. */
+  /** Stops watching, lets waiting readers go, and waits for what commits left to be done. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#rewatch);
@@ -86,6 +86,7 @@ export class Workspace {
     this.catalog.close();
     const watch = await this.#watch;
     await watch?.close();
+    await this.storage.settled?.();
   }
 
   async #startWatch(): Promise<Watch | null> {

@@ -43,6 +43,8 @@ export interface DiskOptions {
 export interface DiskStorage extends Storage {
   /** Settles when the sweep that `recover` started has seen the whole tree; at once before that. */
   readonly swept: Promise<void>;
+  /** Settles when no commit is running and all that were answered have let go of lock and journal. */
+  settled(): Promise<void>;
 }
 
 /**
@@ -107,6 +109,10 @@ class Disk implements DiskStorage {
   async commit(changes: Parameters<Storage["commit"]>[0]): ReturnType<Storage["commit"]> {
     this.#mustWrite();
     return this.#committer.commit(changes);
+  }
+
+  settled(): Promise<void> {
+    return this.#committer.settled();
   }
 
   async stage(...[path, body, options]: Parameters<Storage["stage"]>): ReturnType<Storage["stage"]> {

@@ -7,7 +7,10 @@ const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789
 /** Digits, what looks like them in one half of the character, and what decoders like to skip. */
 const character = fc.oneof(
   { weight: 20, arbitrary: fc.constantFrom(...alphabet) },
-  { weight: 1, arbitrary: fc.constantFrom(" ", "\n", "\t", "\0", ".", "ÿ", "Ł", "\u4141", "\ud83d", "\uff21") },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(" ", "\n", "\t", "\0", ".", "ÿ", "Ł", "\u4141", "\ud83d", "\uff21"),
+  },
 );
 const text = fc.array(character, { maxLength: 24 }).map((characters) => characters.join(""));
 

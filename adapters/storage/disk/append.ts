@@ -1,9 +1,9 @@
 import { constants } from "node:fs";
 import { StorageError, storagePathParts } from "../../../lib/storage.ts";
 import { errno, storageError } from "./fs.ts";
-import { syncDirs } from "./run.ts";
 import { writeTarget } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
+import { syncDirs } from "./sync.ts";
 import { joinPath, notAFile, quote } from "./tree.ts";
 
 const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;

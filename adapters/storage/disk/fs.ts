@@ -42,10 +42,14 @@ export interface DiskFs {
   read(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): Promise<number>;
   write(fd: number, buffer: Uint8Array, offset: number, length: number): Promise<number>;
   readdir(path: string): Promise<string[]>;
+  unlink(path: string): Promise<void>;
   fsync(fd: number): Promise<void>;
   fdatasync(fd: number): Promise<void>;
+  /** Tells one run of the operating system from the next; "" where it does not say. */
+  bootId(): string;
 }
 
+const unlink = promisify(fs.unlink);
 const fsync = promisify(fs.fsync);
 const fdatasync = promisify(fs.fdatasync);
 const readdir = promisify(fs.readdir) as (path: string) => Promise<string[]>;
@@ -85,9 +89,20 @@ export const nodeFs: DiskFs = {
       fs.write(fd, buffer, offset, length, null, (error, count) => (error ? reject(error) : resolve(count)));
     }),
   readdir,
+  unlink,
   fsync,
   fdatasync,
+  bootId: () => readSystem("/proc/sys/kernel/random/boot_id").trim(),
 };
+
+/** What the system tells in a file of its own; "" where there is none. */
+export function readSystem(path: string): string {
+  try {
+    return fs.readFileSync(path, "utf8");
+  } catch {
+    return "";
+  }
+}
 
 /** The `errno` name of a system error, or "" for anything else. */
 export function errno(error: unknown): string {

@@ -1,11 +1,13 @@
 import { constants } from "node:fs";
 import { storagePathParts, temporaryName } from "../../../lib/storage.ts";
-import { createTemporary, writeAll } from "./stage.ts";
+import { createTemporary, unlinkQuietly, writeAll } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
-import type { Step } from "./steps.ts";
+import type { Held, Step } from "./steps.ts";
 import type { Dir } from "./tree.ts";
 
 const magic = "openwork-journal-1";
+/** One that holds the bytes of the files as well, behind the sum. */
+const holdingMagic = "openwork-journal-2";
 const undoMark = "undo";
 const maxJournal = 67_108_864;
 const { O_WRONLY, O_APPEND, O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
@@ -14,6 +16,10 @@ const { O_WRONLY, O_APPEND, O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = constants;
 export interface Journal {
   steps: Step[];
   undo: boolean;
+  /** The bytes that it holds, by the step that puts them. */
+  bytes: ReadonlyMap<Step, Uint8Array>;
+  /** Written since the operating system started: nothing that was done to the files since is lost. */
+  sameBoot: boolean;
 }
 
 function checksum(text: string): string {
@@ -42,6 +48,35 @@ export async function writeJournal(context: DiskContext, root: Dir, steps: reado
   return made.name;
 }
 
+/**
+ * Writes a journal that holds the bytes of all its puts, durable as {@link writeJournal} makes it. It gets the
+ * name of a journal only when its content is on disk, so that none is ever found torn.
+ */
+export async function writeHoldingJournal(
+  context: DiskContext,
+  root: Dir,
+  steps: readonly Step[],
+  bodies: readonly Uint8Array[],
+): Promise<string> {
+  const { fs, names } = context;
+  const body = JSON.stringify({ boot: fs.bootId(), steps });
+  const made = createTemporary(context, root, "body");
+  try {
+    const head = new TextEncoder().encode(`${holdingMagic}\n${body}\n${checksum(body)}\n`);
+    for (const bytes of [head, ...bodies]) await writeAll(fs, made.fd, bytes);
+    await fs.fsync(made.fd);
+    let name = names.next("journal");
+    while (root.child(name) !== null) name = names.next("journal");
+    fs.renameSync(root.at(made.name), root.at(name));
+    return name;
+  } catch (error) {
+    unlinkQuietly(context, root, made.name);
+    throw error;
+  } finally {
+    fs.closeSync(made.fd);
+  }
+}
+
 /** Turns a journal around, durably: from then on a crash ends in the old state. */
 export async function markUndo(context: DiskContext, root: Dir, name: string): Promise<void> {
   const fd = context.fs.openSync(root.at(name), O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK);
@@ -68,24 +103,83 @@ export function readJournal(context: DiskContext, root: Dir, name: string): Jour
       if (count === 0) return null;
       at += count;
     }
-    return parseJournal(new TextDecoder().decode(bytes));
+    return parseJournal(bytes, fs.bootId());
   } finally {
     fs.closeSync(fd);
   }
 }
 
-/** Parses and checks the text of a journal; null unless every part of it is what this storage would write. */
-export function parseJournal(text: string): Journal | null {
-  const [head, body = "", sum, mark] = text.split("\n");
-  if (head !== magic || sum !== checksum(body) || !text.startsWith(`${magic}\n${body}\n${sum}\n`))
-    return null;
+/** Parses and checks a journal; null unless every part of it is what this storage would write. */
+function parseJournal(content: Uint8Array, bootId: string): Journal | null {
+  const lines = firstLines(content, 3);
+  if (lines === null) return null;
+  const [head, body = "", sum] = lines.texts;
+  if ((head !== magic && head !== holdingMagic) || sum !== checksum(body)) return null;
+  const rest = content.subarray(lines.end);
   try {
-    const steps: unknown = JSON.parse(body);
-    if (!Array.isArray(steps) || !steps.every(isStep)) return null;
-    return { steps, undo: mark === undoMark };
+    const said: unknown = JSON.parse(body);
+    if (head === magic) {
+      if (!isSteps(said, false)) return null;
+      return { steps: said, undo: isUndo(rest), bytes: new Map(), sameBoot: true };
+    }
+    const { boot, steps } = said as { boot?: unknown; steps?: unknown };
+    if (!isSteps(steps, true)) return null;
+    const bytes = bytesOf(steps, rest);
+    if (bytes === null) return null;
+    // A system that does not tell its runs apart may have been started anew.
+    return { steps, undo: isUndo(bytes.rest), bytes: bytes.byStep, sameBoot: boot !== "" && boot === bootId };
   } catch {
     return null;
   }
+}
+
+const isUndo = (rest: Uint8Array): boolean => new TextDecoder().decode(rest).startsWith(`${undoMark}\n`);
+
+/** The first lines of a content, and where they end; null when there are not so many. */
+function firstLines(content: Uint8Array, count: number): { texts: string[]; end: number } | null {
+  const texts: string[] = [];
+  let end = 0;
+  for (let line = 0; line < count; line += 1) {
+    const newline = content.indexOf(10, end);
+    if (newline < 0) return null;
+    texts.push(new TextDecoder().decode(content.subarray(end, newline)));
+    end = newline + 1;
+  }
+  return { texts, end };
+}
+
+/** Shares out what follows the steps among the puts, in their order; null when it is too short. */
+function bytesOf(
+  steps: readonly Step[],
+  content: Uint8Array,
+): { byStep: Map<Step, Uint8Array>; rest: Uint8Array } | null {
+  const byStep = new Map<Step, Uint8Array>();
+  let at = 0;
+  for (const step of steps) {
+    if (step.do !== "put" || step.held === undefined) continue;
+    if (at + step.held.size > content.length) return null;
+    byStep.set(step, content.subarray(at, at + step.held.size));
+    at += step.held.size;
+  }
+  return { byStep, rest: content.subarray(at) };
+}
+
+/** Steps that this storage would write; in a journal that holds bytes there are only puts of them, and what they need. */
+function isSteps(value: unknown, holding: boolean): value is Step[] {
+  if (!Array.isArray(value)) return false;
+  return value.every(
+    (step) => isStep(step) && (holding ? step.do === "mkdir" || isHeldPut(step) : !("held" in step)),
+  );
+}
+
+const isHeldPut = (step: Step): boolean => step.do === "put" && isHeld(step.held);
+
+function isHeld(held: Held | undefined): boolean {
+  const { size, mode, uid, gid } = held ?? {};
+  const areCounts = [size, mode, uid, gid].every(
+    (value) => Number.isSafeInteger(value) && Number(value) >= 0,
+  );
+  return areCounts && Number(mode) <= 0o777;
 }
 
 const isString = (value: unknown): value is string => typeof value === "string";

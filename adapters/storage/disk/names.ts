@@ -1,5 +1,5 @@
-import { readFileSync } from "node:fs";
 import { hostname } from "node:os";
+import { readSystem } from "./fs.ts";
 
 /**
  * What a temporary is for, written into its name so that nothing that a client uploads can pass for a journal.
@@ -29,14 +29,6 @@ function hash16(text: string): number {
 
 const hex = (value: number, digits: number): string =>
   value.toString(16).padStart(digits, "0").slice(-digits);
-
-function readSystem(path: string): string {
-  try {
-    return readFileSync(path, "utf8");
-  } catch {
-    return "";
-  }
-}
 
 /** Tells a process from a later one with the same id: boot and start time; 0 where the system does not say. */
 function startTag(pid: number): number {

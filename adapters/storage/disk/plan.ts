@@ -19,6 +19,8 @@ export interface Planned {
 export interface Plan {
   planned: Planned[];
   results: ({ dir: string; name: string } | null)[];
+  /** Where each write lands. */
+  targets: ReadonlyMap<Change, Target>;
 }
 
 /** Works out the steps of a commit and checks every condition as things stand now. */
@@ -26,6 +28,7 @@ export class Planner {
   readonly #context: DiskContext;
   readonly #planned: Planned[] = [];
   readonly #results: Plan["results"] = [];
+  readonly #targets = new Map<Change, Target>();
   readonly #made = new Set<string>();
   readonly #real: string[] = [];
   readonly #closed = new Set<string>();
@@ -45,7 +48,7 @@ export class Planner {
   /** The finished plan; refuses paths that links make overlap. */
   finish(): Plan {
     refuseOverlaps(this.#real, this.#closed);
-    return { planned: this.#planned, results: this.#results };
+    return { planned: this.#planned, results: this.#results, targets: this.#targets };
   }
 
   #push(step: Step, condition: Condition): void {
@@ -72,6 +75,7 @@ export class Planner {
   #write(change: Extract<Change, { op: "write" }>, body: Body | undefined): void {
     const { path, ifRevision } = change;
     const target = writeTarget(this.#context, path);
+    this.#targets.set(change, target);
     const condition: Condition = { path, revision: ifRevision };
     checkRevision(condition, target.stats);
     const dir = this.#parents(path, target);
@@ -90,7 +94,8 @@ export class Planner {
       old,
       backup,
     } as const;
-    this.#push({ ...put }, condition);
+    const { owner, size } = body;
+    this.#push(owner === undefined ? put : { ...put, held: { ...owner, size } }, condition);
   }
 
   #remove(change: Extract<Change, { op: "remove" }>): void {

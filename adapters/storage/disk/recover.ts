@@ -38,7 +38,7 @@ async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
     const journal = readJournal(context, root, name);
     if (journal === null) continue;
     try {
-      await finishJournal(context, name, journal.steps, journal.undo);
+      await finishJournal(context, name, journal);
     } catch (error) {
       for (const temporary of [name, ...journal.steps.flatMap(temporariesOf)]) kept.add(temporary);
       failed = new StorageError(
@@ -50,6 +50,17 @@ async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
     }
   }
   return { kept, failed };
+}
+
+/** Finishes one journal, whoever wrote it; fine when there is none of that name. */
+export async function recoverJournal(context: DiskContext, name: string): Promise<void> {
+  const root = context.tree.openDir("");
+  try {
+    const journal = readJournal(context, root, name);
+    if (journal !== null) await finishJournal(context, name, journal);
+  } finally {
+    root.close();
+  }
 }
 
 function abandonedJournals(context: DiskContext, root: Dir): string[] {

@@ -65,6 +65,14 @@ export function printOf(stats: Stats): string {
   return stats.isDirectory() ? `d${stats.ino}` : `${stats.ino}:${stats.mtimeMs}:${stats.size}`;
 }
 
+/**
+ * Whether a file is the one of a print, by inode and write time. After a power cut the size may be another:
+ * names and times are often on disk before the bytes are.
+ */
+export function isWriteOf(print: string, stats: Stats): boolean {
+  return stats.isFile() && print.startsWith(`${stats.ino}:${stats.mtimeMs}:`);
+}
+
 /** Older kernels tick file times every 4 to 10 ms; twice that is safe. */
 const tickMs = 20;
 

@@ -1,49 +1,20 @@
 import { constants } from "node:fs";
 import { StorageError } from "../../../lib/storage.ts";
-import { errno, storageError } from "./fs.ts";
-import { markUndo, writeJournal } from "./journal.ts";
+import { storageError } from "./fs.ts";
+import { areHeld, dropJournal, redoHeld, settleHeld } from "./held.ts";
+import { markUndo, writeHoldingJournal, writeJournal } from "./journal.ts";
+import type { Journal } from "./journal.ts";
 import type { Planned } from "./plan.ts";
 import { printOf } from "./revision.ts";
 import { unlinkQuietly } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
 import { NeedsCopy, OpenDirs, applyStep, undoStep } from "./steps.ts";
 import type { Condition, Step } from "./steps.ts";
+import { syncDirs, touched } from "./sync.ts";
 import { removeTrash } from "./trash.ts";
-import type { Dir } from "./tree.ts";
 import { Slices } from "./walk.ts";
 
 const createFlags: number = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
-
-/** Makes what was renamed, linked or removed in these directories durable. */
-export async function syncDirs(context: DiskContext, rels: Iterable<string>): Promise<void> {
-  await Promise.all([...new Set(rels)].map((rel) => syncDir(context, rel)));
-}
-
-async function syncDir(context: DiskContext, rel: string): Promise<void> {
-  let dir: Dir;
-  try {
-    dir = context.tree.openDir(rel, true);
-  } catch (error) {
-    // One that may be written but not read cannot be synced; one that is gone need not be.
-    if (error instanceof StorageError && ["denied", "not_found"].includes(error.code)) return;
-    throw error;
-  }
-  try {
-    await context.fs.fsync(dir.fd);
-  } catch (error) {
-    // Some file systems do not know how to sync a directory and need not.
-    if (errno(error) !== "EINVAL") throw error;
-  } finally {
-    dir.close();
-  }
-}
-
-/** The directories whose names a step changes. */
-function touched(step: Step): string[] {
-  if (step.do === "put") return [step.dir, step.from];
-  if (step.do === "move") return [step.dir, step.toDir];
-  return [step.dir];
-}
 
 /** Applies a step, copying what it replaces where the file system has no hard links. */
 async function apply(
@@ -88,6 +59,26 @@ async function copyBackup(context: DiskContext, dirs: OpenDirs, need: NeedsCopy)
   }
 }
 
+/** The bytes that a journal is to hold, and the open files that they were written to, which the commit closes. */
+export interface HeldBodies {
+  bytes: readonly Uint8Array[];
+  files: readonly number[];
+}
+
+/** How a commit ended that is done. */
+export interface Done<T> {
+  result: T;
+  settling: Settling | null;
+}
+
+/** What is left to be done before the next commit. When it fails, the journal must be redone. */
+export interface Settling {
+  journal: string;
+  /** The journal alone does not keep the promise: somebody changed a file in the middle of the commit. */
+  beforeAnswer: boolean;
+  work: () => Promise<void>;
+}
+
 /**
  * Carries out a planned commit: all of it, or an error and none of it. More than one step is journaled, so
  * that a crash in the middle is finished, or undone, by the next `recover`.
@@ -95,37 +86,70 @@ async function copyBackup(context: DiskContext, dirs: OpenDirs, need: NeedsCopy)
 export async function runCommit<T>(
   context: DiskContext,
   planned: readonly Planned[],
-  finish: () => Promise<T>,
-): Promise<T> {
+  held: HeldBodies | null,
+  finish: (dirs: OpenDirs) => Promise<T>,
+): Promise<Done<T>> {
   const steps = planned.map(({ step }) => step);
   const dirs = new OpenDirs(context);
+  const expected = steps.map(oldOf);
+  const close = (): void => {
+    for (const fd of held?.files ?? []) context.fs.closeSync(fd);
+    dirs.close();
+  };
   let journal: string | null = null;
   let result: T;
   try {
-    if (steps.length > 1) {
-      // The bodies' names must be on disk before the journal that counts on them.
-      await syncDirs(
-        context,
-        steps.flatMap((step) => (step.do === "put" ? [step.from] : [])),
-      );
-      journal = await writeJournal(context, dirs.get(""), steps);
-      await syncDirs(context, [""]);
-    }
-    const slices = new Slices();
-    for (const { step, condition } of planned) {
-      await apply(context, dirs, step, condition);
-      if (slices.due()) await slices.turn();
-    }
-    await syncDirs(context, steps.flatMap(touched));
-    result = await finish();
+    journal = await begin(context, dirs, steps, held);
+    if (journal !== null) await syncDirs(context, [""]);
+    await applyAll(context, dirs, planned);
+    if (held === null) await syncDirs(context, steps.flatMap(touched));
+    result = await finish(dirs);
   } catch (error) {
     await undoCommit(context, dirs, steps, journal);
-    dirs.close();
+    close();
     throw error;
   }
+  if (held !== null && journal !== null) {
+    const written = journal;
+    const settle = (): Promise<void> => settleHeld(context, dirs, steps, written, held.files);
+    const beforeAnswer = steps.some((step, i) => oldOf(step) !== expected[i]);
+    return { result, settling: { journal, beforeAnswer, work: () => settle().finally(close) } };
+  }
   await cleanUp(context, dirs, steps, journal);
-  dirs.close();
-  return result;
+  close();
+  return { result, settling: null };
+}
+
+/** What the journal says that a step replaces. */
+const oldOf = (step: Step): string | null => (step.do === "put" ? step.old : null);
+
+/** Writes the journal of a commit that needs one: once its name is on disk, a crash ends in the new state. */
+async function begin(
+  context: DiskContext,
+  dirs: OpenDirs,
+  steps: readonly Step[],
+  held: HeldBodies | null,
+): Promise<string | null> {
+  if (held === null && steps.length < 2) return null;
+  if (held === null) {
+    // The bodies' names must be on disk before the journal that counts on them.
+    await syncDirs(
+      context,
+      steps.flatMap((step) => (step.do === "put" ? [step.from] : [])),
+    );
+  }
+  const root = dirs.get("");
+  return held === null
+    ? writeJournal(context, root, steps)
+    : writeHoldingJournal(context, root, steps, held.bytes);
+}
+
+async function applyAll(context: DiskContext, dirs: OpenDirs, planned: readonly Planned[]): Promise<void> {
+  const slices = new Slices();
+  for (const { step, condition } of planned) {
+    await apply(context, dirs, step, condition);
+    if (slices.due()) await slices.turn();
+  }
 }
 
 const quietly = (work: Promise<void>): Promise<void> => work.catch(() => undefined);
@@ -144,7 +168,10 @@ async function undoCommit(
   }
   const complete = undoSteps(context, dirs, steps);
   await quietly(syncDirs(context, steps.flatMap(touched)));
-  if (complete) await quietly(cleanUp(context, dirs, steps, journal));
+  if (!complete) return;
+  // It would do the steps again, also without the mark.
+  if (journal !== null && areHeld(steps)) await quietly(dropJournal(context, dirs, journal));
+  await quietly(cleanUp(context, dirs, steps, journal));
 }
 
 /** Undoes in reverse; goes on past a step that fails twice, and says whether none did. */
@@ -188,27 +215,25 @@ async function dropRemains(context: DiskContext, dirs: OpenDirs, step: Step): Pr
 }
 
 /** Finishes a journaled commit after a crash, or undoes it when it was being undone or cannot be finished. */
-export async function finishJournal(
-  context: DiskContext,
-  journal: string,
-  steps: readonly Step[],
-  undo: boolean,
-): Promise<void> {
+export async function finishJournal(context: DiskContext, name: string, journal: Journal): Promise<void> {
+  const { steps, undo } = journal;
   const dirs = new OpenDirs(context);
   try {
+    // It may have been answered: there is no way back.
+    if (areHeld(steps) && !undo) return await redoHeld(context, dirs, name, journal);
     let forward = !undo;
     try {
       if (forward) for (const step of steps) await apply(context, dirs, step, null);
     } catch {
       await syncDirs(context, steps.flatMap(touched));
-      await markUndo(context, dirs.get(""), journal);
+      await markUndo(context, dirs.get(""), name);
       forward = false;
     }
     if (!forward && !undoSteps(context, dirs, steps)) {
       throw new StorageError("io", "An interrupted commit could be neither finished nor undone.");
     }
     await syncDirs(context, steps.flatMap(touched));
-    await cleanUp(context, dirs, steps, journal);
+    await cleanUp(context, dirs, steps, name);
   } catch (error) {
     throw storageError(error, "");
   } finally {

@@ -25,21 +25,28 @@ export interface DiskContext {
   dirMode: number | undefined;
 }
 
+/** Rights on a file and whose it is. */
+export interface Ownership {
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /** A temporary that holds a whole body, durable but for its name. */
 export interface Body extends Staged {
   readonly dir: string;
   readonly print: string;
-  readonly mode: number;
+  /** Only of a body that is not durable yet: what a copy of it must look like. */
+  readonly owner?: Ownership;
 }
 
-/** Creates a new temporary in an open directory. */
+/** Creates a new temporary in an open directory that was proven to be at its place just now. */
 export function createTemporary(
   context: DiskContext,
   dir: Dir,
   kind: TemporaryKind,
   mode = 0o600,
 ): { name: string; fd: number } {
-  dir.verify();
   for (;;) {
     const name = context.names.next(kind);
     try {
@@ -64,8 +71,7 @@ export async function writeAll(fs: DiskFs, fd: number, bytes: Uint8Array): Promi
 }
 
 /** Takes over mode and owner of the file that will be replaced, before any byte could be read by others. */
-function adopt(context: DiskContext, fd: number, old: Stats | null): void {
-  if (!old?.isFile()) return;
+function adopt(context: DiskContext, fd: number, old: Ownership): void {
   const { fs } = context;
   const mine = fs.fstatSync(fd);
   if (mine.uid !== old.uid || mine.gid !== old.gid) {
@@ -79,37 +85,60 @@ function adopt(context: DiskContext, fd: number, old: Stats | null): void {
   if ((mine.mode & 0o777) !== (old.mode & 0o777)) fs.fchmodSync(fd, old.mode & 0o777);
 }
 
+/** A temporary that was filled: its name, and the descriptor that the caller has to close. */
+export interface Filled {
+  name: string;
+  fd: number;
+  stats: Stats;
+}
+
+/**
+ * Fills a new temporary in a directory that stays open meanwhile, and stamps it with a write time, in seconds.
+ * Nothing of it is durable yet. On failure nothing stays behind.
+ */
+export async function fillTemporary(
+  context: DiskContext,
+  dir: Dir,
+  like: Ownership | null,
+  fill: (fd: number) => Promise<void>,
+  stamp?: number,
+): Promise<Filled> {
+  const { fs, clock } = context;
+  const { name, fd } = createTemporary(context, dir, "body", context.fileMode ?? 0o666);
+  try {
+    if (like) adopt(context, fd, like);
+    await fill(fd);
+    const written = stamp ?? clock.next();
+    fs.futimesSync(fd, written, written);
+    const stats = fs.fstatSync(fd);
+    clock.stamped(stats.mtimeMs);
+    return { name, fd, stats };
+  } catch (error) {
+    unlinkQuietly(context, dir, name);
+    fs.closeSync(fd);
+    throw error;
+  }
+}
+
 /** Stages what `fill` writes beside the target, synced. On failure nothing stays behind. */
 export async function stageBody(
   context: DiskContext,
   target: Target,
   fill: (fd: number) => Promise<void>,
 ): Promise<Body> {
-  const { fs, tree, clock } = context;
+  const { fs, tree } = context;
   await tree.ensureRoot(context.dirMode);
   const dir = tree.openDir(target.dir);
-  let made: { name: string; fd: number } | null = null;
+  let filled: Filled | null = null;
   try {
-    made = createTemporary(context, dir, "body", context.fileMode ?? 0o666);
-    adopt(context, made.fd, target.stats);
-    await fill(made.fd);
-    const stamp = clock.next();
-    fs.futimesSync(made.fd, stamp, stamp);
-    const stats = fs.fstatSync(made.fd);
-    clock.stamped(stats.mtimeMs);
-    await fs.fsync(made.fd);
-    return {
-      id: made.name,
-      size: stats.size,
-      dir: target.dir,
-      print: printOf(stats),
-      mode: stats.mode & 0o777,
-    };
+    filled = await fillTemporary(context, dir, target.stats, fill);
+    await fs.fsync(filled.fd);
+    return { id: filled.name, size: filled.stats.size, dir: target.dir, print: printOf(filled.stats) };
   } catch (error) {
-    if (made !== null) unlinkQuietly(context, dir, made.name);
+    if (filled !== null) unlinkQuietly(context, dir, filled.name);
     throw error;
   } finally {
-    if (made !== null) fs.closeSync(made.fd);
+    if (filled !== null) fs.closeSync(filled.fd);
     dir.close();
   }
 }

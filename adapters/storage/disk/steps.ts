@@ -1,8 +1,8 @@
 import { StorageError } from "../../../lib/storage.ts";
 import { errno } from "./fs.ts";
 import type { Stats } from "./fs.ts";
-import { printOf, revisionOf } from "./revision.ts";
-import type { DiskContext } from "./stage.ts";
+import { isWriteOf, printOf, revisionOf } from "./revision.ts";
+import type { DiskContext, Ownership } from "./stage.ts";
 import { joinPath, quote } from "./tree.ts";
 import type { Dir } from "./tree.ts";
 
@@ -12,9 +12,23 @@ import type { Dir } from "./tree.ts";
  */
 export type Step =
   | { do: "mkdir"; dir: string; name: string; existed?: boolean }
-  | ({ do: "put"; dir: string; name: string; from: string; temp: string; print: string } & Replacing)
+  | ({
+      do: "put";
+      dir: string;
+      name: string;
+      from: string;
+      temp: string;
+      print: string;
+      /** The bytes are in the journal, and not on disk anywhere else until the commit is settled. */
+      held?: Held;
+    } & Replacing)
   | { do: "remove"; dir: string; name: string; trash: string; print: string }
   | ({ do: "move"; dir: string; name: string; toDir: string; toName: string; print: string } & Replacing);
+
+/** Bytes in a journal: how many, and what the file with them looks like. */
+export interface Held extends Ownership {
+  size: number;
+}
 
 /** `copied`: what the backup is a copy of, where hard links do not work. */
 interface Replacing {
@@ -123,7 +137,8 @@ export function applyStep(
   }
 }
 
-type StepOf<Do extends Step["do"]> = Extract<Step, { do: Do }>;
+/** A step of one kind. */
+export type StepOf<Do extends Step["do"]> = Extract<Step, { do: Do }>;
 
 function applyMkdir(
   context: DiskContext,
@@ -187,13 +202,14 @@ function applyPut(
   const path = condition?.path ?? joinPath(step.dir, step.name);
   const source = dirs.get(step.from);
   if (condition === null && source.child(step.temp) === null) return;
-  const dir = dirs.get(step.dir);
+  const dir = step.dir === step.from ? source : dirs.get(step.dir);
   const now = dir.child(step.name);
   if (condition === null && now && printOf(now) === step.print)
     return void fs.unlinkSync(source.at(step.temp));
   checkReplaceable(path, now);
   if (condition) checkRevision(condition, now);
   else checkOld(path, now, step.old);
+  step.old = now && printOf(now);
   if (now !== null) {
     keepBackup(context, dir, step.name, now, step);
   } else if (condition?.revision === null) {
@@ -315,7 +331,7 @@ function undoPut(context: DiskContext, dirs: OpenDirs, step: StepOf<"put">): voi
   if (source.child(step.temp) !== null) fs.unlinkSync(source.at(step.temp));
   const dir = dirs.get(step.dir);
   const now = dir.child(step.name);
-  if (now === null || printOf(now) !== step.print) return;
+  if (now === null || !(step.held ? isWriteOf(step.print, now) : printOf(now) === step.print)) return;
   if (dir.child(step.backup) !== null) fs.renameSync(dir.at(step.backup), dir.at(step.name));
   else if (step.old === null) fs.unlinkSync(dir.at(step.name));
 }
