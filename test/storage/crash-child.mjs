@@ -5,7 +5,7 @@ const { dist, root, work, changes, at, when } = JSON.parse(process.argv[2]);
 const { createDiskStorage } = await import(`${dist}/adapters/storage/disk.js`);
 const { nodeFs } = await import(`${dist}/adapters/storage/disk/fs.js`);
 
-const asynchronous = ["write", "fsync", "fdatasync"];
+const asynchronous = ["write", "unlink", "fsync", "fdatasync"];
 const mutating = [
   ...asynchronous,
   ..."writeSync ftruncateSync futimesSync fchmodSync fchownSync renameSync linkSync unlinkSync mkdirSync mkdirsSync rmdirSync".split(
@@ -40,5 +40,7 @@ if (work === "recover") {
   for (const change of changes)
     if (change.op === "write") change.body = new TextEncoder().encode(change.body);
   await storage.commit(changes);
+  writeSync(1, "answered ");
+  await storage.settled();
 }
-writeSync(1, `answered ${count}`);
+writeSync(1, `${count}`);

@@ -8,9 +8,11 @@ import { leftovers, temporaryDir } from "./temporary-dir.ts";
 for (const procfs of [true, false]) {
   storageContract(`disk, procfs ${procfs}`, async () => {
     const dir = temporaryDir();
+    const storage = createDiskStorage(join(dir.path, "root"), { procfs });
     return {
-      storage: createDiskStorage(join(dir.path, "root"), { procfs }),
+      storage,
       dispose: async () => {
+        await storage.settled();
         if (fs.existsSync(join(dir.path, "root"))) expect(leftoverBodies(dir.path)).toEqual([]);
         dir[Symbol.dispose]();
       },

@@ -16,6 +16,13 @@ const scenarios: Record<string, Change[]> = {
   "one created file": [write("fresh", "new", null)],
   "a created file with new parents": [write("x/y/z", "new")],
   "a removed tree": [{ op: "remove", path: "tree", recursive: true }],
+  "several files": [
+    write("kept", "new"),
+    write("fresh", "new", null),
+    write("x/y/z", "new"),
+    write("x/y/w", "new"),
+    write("tree/a", "new"),
+  ],
   "many kinds at once": [
     write("kept", "new"),
     write("fresh", "new", null),
@@ -32,6 +39,7 @@ async function fill(root: string): Promise<Record<string, string>> {
   const storage = createDiskStorage(root);
   const names = ["kept", "tree/a", "tree/b/c", "moved", "over", "taken", "gone"];
   await storage.commit(names.map((name) => write(name, `old ${name}`)));
+  await storage.settled();
   return contents(storage);
 }
 
@@ -42,6 +50,7 @@ async function outcome(changes: Change[]): Promise<{ after: Record<string, strin
   const counting = faultyFs(() => undefined);
   const storage = createDiskStorage(dir.path, { fs: counting });
   await storage.commit(changes);
+  await storage.settled();
   return { after: await contents(storage), calls: counting.calls() };
 }
 
@@ -58,6 +67,8 @@ async function allOrNothing(
     () => "ok",
     (error: unknown) => (error instanceof StorageError ? error.code : `not a StorageError: ${String(error)}`),
   );
+  expect(await contents(createDiskStorage(dir.path))).toEqual(end === "ok" ? after : before);
+  await storage.settled();
   const again = createDiskStorage(dir.path);
   expect(await contents(again)).toEqual(end === "ok" ? after : before);
   // Takes nothing of this living process but a lock that a full disk left unclaimed.
@@ -275,6 +286,7 @@ describe("random commits", () => {
             expect(await attempt(disk, [change])).toBe(await attempt(memory, [change]));
         }
         expect(await contents(disk)).toEqual(await contents(memory));
+        await disk.settled();
         expect(leftovers(dir.path)).toEqual([]);
       }),
       { numRuns: 40 },
@@ -287,11 +299,14 @@ describe("random commits", () => {
         using dir = temporaryDir();
         const plain = createDiskStorage(dir.path);
         for (const changes of commits.slice(1)) await attempt(plain, changes);
+        await plain.settled();
         const before = await contents(plain);
         const counted = faultyFs((call, index) => {
           if (index === at) throw systemError("EIO", call);
         });
-        const end = await attempt(createDiskStorage(dir.path, { fs: counted }), commits[0] ?? []);
+        const storage = createDiskStorage(dir.path, { fs: counted });
+        const end = await attempt(storage, commits[0] ?? []);
+        await storage.settled();
         if (!end.startsWith("[")) expect(await contents(plain)).toEqual(before);
         expect(leftovers(dir.path)).toEqual([]);
       }),

@@ -11,6 +11,7 @@ const mutating = new Set<keyof DiskFs>([
   "renameSync",
   "linkSync",
   "unlinkSync",
+  "unlink",
   "mkdirSync",
   "mkdirsSync",
   "rmdirSync",
@@ -40,7 +41,7 @@ export function faultyFs(fault: Fault): DiskFs & { calls(): number } {
       fault(key, index, args);
       return call(...args);
     };
-    const asynchronous = ["read", "write", "fsync", "fdatasync", "readdir"].includes(name);
+    const asynchronous = ["read", "write", "fsync", "fdatasync", "readdir", "unlink"].includes(name);
     return [name, asynchronous ? async (...args: unknown[]) => replacement(...args) : replacement];
   });
   return { ...(Object.fromEntries(wrapped) as unknown as DiskFs), calls: () => count };

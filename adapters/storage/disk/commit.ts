@@ -143,8 +143,13 @@ export class Committer {
 
   async #settle({ journal, work }: Settling): Promise<void> {
     this.#unsettled = journal;
-    await work();
-    this.#unsettled = null;
+    try {
+      await work();
+      this.#unsettled = null;
+    } catch {
+      // The fault may have been a passing one.
+      await this.#redo();
+    }
   }
 
   /** Does a commit again that was answered and then could not be settled; before that no other may change anything. */

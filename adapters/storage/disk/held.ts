@@ -81,11 +81,11 @@ async function finish(
   await syncDirs(context, steps.flatMap(touched));
   await dropJournal(context, dirs, journal);
   await inParallel(steps.filter(isHeldPut), async ({ dir, backup }) => {
-    try {
-      await context.fs.unlink(dirs.get(dir).at(backup));
-    } catch {
-      // There was none, or the next sweep takes it.
-    }
+    // A second try outlasts a passing fault; often there was none, and what is left the next sweep takes.
+    const drop = async (): Promise<void> => context.fs.unlink(dirs.get(dir).at(backup));
+    await drop().catch((error: unknown) =>
+      errno(error) === "ENOENT" ? undefined : drop().catch(() => undefined),
+    );
   });
 }
 

@@ -1,0 +1,145 @@
+import * as fs from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import type { DiskStorage } from "../../adapters/storage/disk.ts";
+import { nodeFs } from "../../adapters/storage/disk/fs.ts";
+import type { Change } from "../../lib/storage.ts";
+import { contents, write } from "./contract.ts";
+import { PowerCut } from "./power.ts";
+import type { Keeping } from "./power.ts";
+import { leftovers, temporaryDir } from "./temporary-dir.ts";
+
+/** A process that is none. */
+const deadPid = 0x3fffff;
+
+/** A storage as another process would have it. */
+function asDead(root: string, power: PowerCut): DiskStorage {
+  const { pid } = process;
+  try {
+    Object.defineProperty(process, "pid", { value: deadPid, configurable: true });
+    return createDiskStorage(root, { fs: power.fs });
+  } finally {
+    Object.defineProperty(process, "pid", { value: pid, configurable: true });
+  }
+}
+
+async function fill(root: string): Promise<void> {
+  const storage = createDiskStorage(root);
+  const names = ["a", "b", "c", "tree/a", "tree/b/c", "moved"];
+  await storage.commit(names.map((name) => write(name, `old ${name}`)));
+  await storage.settled();
+}
+
+interface Run {
+  power: PowerCut;
+  answered: number;
+}
+
+/** Commits one after another until the power goes. */
+async function commitAll(root: string, attic: string, commits: Change[][], at: number): Promise<Run> {
+  fs.mkdirSync(attic);
+  const power = new PowerCut(attic, at);
+  const storage = asDead(root, power);
+  let answered = 0;
+  for (const changes of commits) {
+    const isDone = await storage.commit(changes).then(
+      () => true,
+      () => false,
+    );
+    if (!isDone || power.off) break;
+    answered += 1;
+  }
+  await storage.settled();
+  return { power, answered };
+}
+
+/** What is there after each of the commits, and how many changing calls they take. */
+async function outcomes(commits: Change[][]): Promise<{ states: string[]; calls: number }> {
+  const states: string[] = [];
+  let calls = 0;
+  for (let count = 0; count <= commits.length; count += 1) {
+    using dir = temporaryDir();
+    const root = join(dir.path, "root");
+    await fill(root);
+    const { power } = await commitAll(root, join(dir.path, "attic"), commits.slice(0, count), Infinity);
+    states.push(JSON.stringify(await contents(createDiskStorage(root))));
+    calls = power.calls;
+  }
+  return { states, calls };
+}
+
+/** The state after a power cut before a call and a new start: its number, and how many commits had been answered. */
+async function afterCut(
+  commits: Change[][],
+  states: readonly string[],
+  at: number,
+  keeping: Keeping,
+): Promise<{ state: number; answered: number }> {
+  using dir = temporaryDir();
+  const root = join(dir.path, "root");
+  await fill(root);
+  const { power, answered } = await commitAll(root, join(dir.path, "attic"), commits, at);
+  power.lose(keeping);
+  const storage = createDiskStorage(root, { fs: { ...nodeFs, bootId: () => "after the power cut" } });
+  await storage.recover();
+  await storage.swept;
+  expect(leftovers(root)).toEqual([]);
+  const now = JSON.stringify(await contents(storage));
+  const state = states.indexOf(now);
+  expect(
+    state,
+    `cut before call ${at}, ${keeping} kept, ${answered} answered: ${now}`,
+  ).toBeGreaterThanOrEqual(answered);
+  return { state, answered };
+}
+
+const large = "x".repeat(100_000);
+const workloads: Record<string, Change[][]> = {
+  "one file": [[write("a", "new")]],
+  "several small files": [
+    [
+      write("a", "new"),
+      write("b", large),
+      write("x/y/z", "new", null),
+      write("x/y/w", "new"),
+      write("tree/a", ""),
+    ],
+  ],
+  "many kinds of changes": [
+    [
+      write("a", "new"),
+      write("x/y/z", "new"),
+      { op: "remove", path: "tree", recursive: true },
+      { op: "move", from: "moved", to: "to/here" },
+    ],
+  ],
+  "files that are written, written again and removed": [
+    [write("a", "1"), write("n/b", "1")],
+    [write("a", "2"), write("n/b", "2"), write("n/c", "2")],
+    [write("a", "3")],
+    [
+      { op: "remove", path: "n/b" },
+      { op: "remove", path: "n/c" },
+    ],
+    [write("n/b", "5"), write("a", "5")],
+  ],
+};
+
+describe("a power cut before every changing call", () => {
+  for (const [name, commits] of Object.entries(workloads)) {
+    for (const keeping of ["names", "half", "nothing"] as const) {
+      it(
+        `keeps all that was answered, and nothing in halves: ${name}, ${keeping} kept`,
+        { timeout: 60_000 },
+        async () => {
+          const { states, calls } = await outcomes(commits);
+          const seen = new Set<number>();
+          for (let at = 0; at <= calls; at += 1)
+            seen.add((await afterCut(commits, states, at, keeping)).state);
+          expect(seen.size).toBe(states.length);
+        },
+      );
+    }
+  }
+});
