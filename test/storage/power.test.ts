@@ -2,27 +2,12 @@ import * as fs from "node:fs";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
-import type { DiskStorage } from "../../adapters/storage/disk.ts";
 import { nodeFs } from "../../adapters/storage/disk/fs.ts";
 import type { Change } from "../../lib/storage.ts";
 import { contents, write } from "./contract.ts";
-import { PowerCut } from "./power.ts";
+import { asDead, PowerCut } from "./power.ts";
 import type { Keeping } from "./power.ts";
 import { leftovers, temporaryDir } from "./temporary-dir.ts";
-
-/** A process that is none. */
-const deadPid = 0x3fffff;
-
-/** A storage as another process would have it. */
-function asDead(root: string, power: PowerCut): DiskStorage {
-  const { pid } = process;
-  try {
-    Object.defineProperty(process, "pid", { value: deadPid, configurable: true });
-    return createDiskStorage(root, { fs: power.fs });
-  } finally {
-    Object.defineProperty(process, "pid", { value: pid, configurable: true });
-  }
-}
 
 async function fill(root: string): Promise<void> {
   const storage = createDiskStorage(root);
@@ -40,7 +25,7 @@ interface Run {
 async function commitAll(root: string, attic: string, commits: Change[][], at: number): Promise<Run> {
   fs.mkdirSync(attic);
   const power = new PowerCut(attic, at);
-  const storage = asDead(root, power);
+  const storage = asDead(root, power.fs);
   let answered = 0;
   for (const changes of commits) {
     const isDone = await storage.commit(changes).then(
@@ -141,5 +126,43 @@ describe("a power cut before every changing call", () => {
         },
       );
     }
+  }
+});
+
+describe("a power cut while a start recovers from one", () => {
+  const commits = workloads["several small files"] ?? [];
+  for (const [first, second] of [
+    ["names", "nothing"],
+    ["nothing", "names"],
+    ["half", "half"],
+  ] as const) {
+    it(
+      `ends in the new state all the same: first ${first} kept, then ${second}`,
+      { timeout: 60_000 },
+      async () => {
+        const { states } = await outcomes(commits);
+        for (let at = 0, isThrough = false; !isThrough; at += 1) {
+          using dir = temporaryDir();
+          const root = join(dir.path, "root");
+          await fill(root);
+          fs.mkdirSync(join(dir.path, "attic"));
+          const one = new PowerCut(join(dir.path, "attic"), Infinity);
+          await asDead(root, one.fs).commit(commits[0] ?? []);
+          one.lose(first);
+          fs.mkdirSync(join(dir.path, "attic2"));
+          const two = new PowerCut(join(dir.path, "attic2"), at);
+          const middle = asDead(root, { ...two.fs, bootId: () => "between" }, 1);
+          await middle.recover().catch(() => undefined);
+          await middle.swept;
+          isThrough = !two.off;
+          two.lose(second);
+          const storage = createDiskStorage(root);
+          await storage.recover();
+          await storage.swept;
+          expect(JSON.stringify(await contents(storage)), `cut before call ${at}`).toBe(states[1]);
+          expect(leftovers(root)).toEqual([]);
+        }
+      },
+    );
   }
 });

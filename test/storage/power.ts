@@ -1,6 +1,8 @@
 import { constants } from "node:fs";
 import * as fs from "node:fs";
 import { dirname, join } from "node:path";
+import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import type { DiskStorage } from "../../adapters/storage/disk.ts";
 import { nodeFs } from "../../adapters/storage/disk/fs.ts";
 import type { DiskFs } from "../../adapters/storage/disk/fs.ts";
 
@@ -74,7 +76,7 @@ export class PowerCut {
     const wrapped = Object.entries(nodeFs).map(([name, call]: [string, (...args: never[]) => unknown]) => {
       const own = this.#own[name as keyof DiskFs] as ((...args: never[]) => unknown) | undefined;
       const replacement = (...args: never[]): unknown => {
-        if (this.off && name !== "closeSync")
+        if (this.off && name !== "closeSync" && name !== "bootId")
           throw Object.assign(new Error("EIO: no power"), { code: "EIO" });
         const changes =
           mutating.has(name) && (name !== "openSync" || (Number(args[1]) & constants.O_CREAT) !== 0);
@@ -202,6 +204,17 @@ export class PowerCut {
           : keeping === "half" && at >= (this.#lastSync + this.#names.length) / 2;
       if (isLost) change.back();
     }
+  }
+}
+
+/** A storage as a process would have it that is dead to everybody else; `other` tells one such process from another. */
+export function asDead(root: string, fs: DiskFs, other = 0): DiskStorage {
+  const { pid } = process;
+  try {
+    Object.defineProperty(process, "pid", { value: 0x3fffff - other, configurable: true });
+    return createDiskStorage(root, { fs });
+  } finally {
+    Object.defineProperty(process, "pid", { value: pid, configurable: true });
   }
 }
 

@@ -68,17 +68,17 @@ export async function settleHeld(
   files: readonly number[],
 ): Promise<void> {
   await inParallel(files, (fd) => context.fs.fsync(fd));
-  await finish(context, dirs, steps, journal);
+  await syncDirs(context, steps.flatMap(touched));
+  await letGo(context, dirs, steps, journal);
 }
 
-/** Syncs the directories, removes the journal for good, and then what only an undo would have needed. */
-async function finish(
+/** Removes the journal for good, and then what only an undo would have needed. */
+async function letGo(
   context: DiskContext,
   dirs: OpenDirs,
   steps: readonly Step[],
   journal: string,
 ): Promise<void> {
-  await syncDirs(context, steps.flatMap(touched));
   await dropJournal(context, dirs, journal);
   await inParallel(steps.filter(isHeldPut), async ({ dir, backup }) => {
     // A second try outlasts a passing fault; often there was none, and what is left the next sweep takes.
@@ -125,7 +125,9 @@ export async function redoHeld(
     if (isDue) await rewrite(context, dirs, step, bytes);
     if (waits) unlinkQuietly(context, dirs.get(step.from), step.temp);
   }
-  await finish(context, dirs, steps, name);
+  const there = steps.flatMap(touched).filter((rel) => openOrNull(dirs, rel) !== null);
+  await syncDirs(context, there);
+  await letGo(context, dirs, steps, name);
 }
 
 /** The directory, or null when it is not there any more. */
