@@ -221,6 +221,35 @@ describe("recovery", () => {
     expect(fs.readdirSync(dir.path)).toEqual(["kept"]);
   });
 
+  it("finishes a journal that holds the bytes, and ignores one that is cut short", async () => {
+    using dir = temporaryDir();
+    const held = { mode: 0o640, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, size: 5 };
+    const put = { do: "put", dir: "a/b", from: "", print: "1:1:5", old: null, held };
+    const steps = [
+      { do: "mkdir", dir: "", name: "a" },
+      { do: "mkdir", dir: "a", name: "b" },
+      { ...put, name: "one", temp: dead(0, 1), backup: dead(2, 1) },
+      { ...put, name: "two", temp: dead(0, 2), backup: dead(2, 2) },
+    ];
+    const body = JSON.stringify({ boot: "another", steps });
+    const journal = `openwork-journal-2\n${body}\n${checksum(body)}\n`;
+    for (const [bytes, found] of [
+      ["12345a\nb", {}],
+      ["12345a\nb\nc", { one: "12345", two: "a\nb\nc" }],
+    ] as const) {
+      fs.writeFileSync(join(dir.path, dead(1, 1)), journal + bytes);
+      const storage = createDiskStorage(dir.path);
+      await storage.recover();
+      await storage.swept;
+      expect(leftovers(dir.path)).toEqual([]);
+      const files = fs.existsSync(join(dir.path, "a/b")) ? fs.readdirSync(join(dir.path, "a/b")) : [];
+      expect(files).toEqual(Object.keys(found));
+      for (const [name, text] of Object.entries(found))
+        expect(fs.readFileSync(join(dir.path, "a/b", name), "utf8")).toBe(text);
+    }
+    expect(fs.statSync(join(dir.path, "a/b/one")).mode & 0o777).toBe(0o640);
+  });
+
   it("does not let a planted journal reach outside", async () => {
     using dir = temporaryDir();
     const root = join(dir.path, "root");
@@ -260,10 +289,34 @@ describe("recovery", () => {
         backup: dead(2, 1),
       },
     ];
-    for (const [i, step] of steps.entries()) {
+    const journals = steps.map((step) => [1, [step]] as const);
+    const held = { mode: 0o644, uid: 0, gid: 0, size: 4 };
+    const put = { do: "put", print, old: null, backup: dead(2, 1), temp: dead(0, 1), from: "", held };
+    const inner = { do: "mkdir", dir: "link", name: "made" };
+    const holding = [
+      [{ ...put, dir: "link", name: "canary" }],
+      [{ ...put, dir: "link", name: "new" }],
+      [{ ...put, dir: "..", name: "new" }],
+      [{ ...put, dir: "", name: "../outer/new" }],
+      [{ ...put, dir: "", name: "new", from: "link" }],
+      [inner, { ...put, dir: "link/made", name: "new" }],
+      [
+        { do: "mkdir", dir: "", name: "link" },
+        { ...put, dir: "link", name: "new" },
+      ],
+      [
+        { do: "remove", dir: "link", name: "canary", trash, print },
+        { ...put, dir: "", name: "new" },
+      ],
+    ].map((row) => [2, { boot: "", steps: row }] as const);
+    for (const [i, [version, content]] of [...journals, ...holding].entries()) {
       for (const mark of ["", "undo\n"]) {
-        const body = JSON.stringify([step]);
-        fs.writeFileSync(join(root, dead(1, i)), `openwork-journal-1\n${body}\n${checksum(body)}\n${mark}`);
+        const body = JSON.stringify(content);
+        const bytes = version === 2 ? "evil" : "";
+        fs.writeFileSync(
+          join(root, dead(1, i)),
+          `openwork-journal-${version}\n${body}\n${checksum(body)}\n${bytes}${mark}`,
+        );
         fs.writeFileSync(join(root, dead(0, 1)), "body");
         const storage = createDiskStorage(root);
         await storage
@@ -273,6 +326,7 @@ describe("recovery", () => {
         expect(fs.readdirSync(outer)).toEqual(["canary"]);
         expect(fs.readFileSync(join(outer, "canary"), "utf8")).toBe("canary");
         expect(fs.existsSync(join(root, "stolen"))).toBe(false);
+        fs.rmSync(join(root, "new"), { force: true });
       }
     }
   });

@@ -92,7 +92,8 @@ async function letGo(
 /** Removes a journal so that no power cut brings it back: what comes after it must not be taken for newer. */
 export async function dropJournal(context: DiskContext, dirs: OpenDirs, journal: string): Promise<void> {
   try {
-    context.fs.unlinkSync(dirs.get("").at(journal));
+    // Not at once: the bytes in it make this a slow call.
+    await context.fs.unlink(dirs.get("").at(journal));
   } catch (error) {
     if (errno(error) !== "ENOENT") throw error;
   }
