@@ -164,3 +164,50 @@ describe("a power cut while a start recovers from one", () => {
     );
   }
 });
+
+describe("a power cut while a commit is taken back", () => {
+  const changes = [write("a", "new"), write("b", large), write("d", "new", null), write("e", "new")];
+  for (const keeping of ["names", "half", "nothing"] as const) {
+    it(
+      `ends in the old state once it was refused, and never in halves: ${keeping} kept`,
+      { timeout: 120_000 },
+      async () => {
+        const seen = new Set<string>();
+        for (let at = 0, isThrough = false; !isThrough; at += 1) {
+          using dir = temporaryDir();
+          const root = join(dir.path, "root");
+          await fill(root);
+          fs.mkdirSync(join(dir.path, "attic"));
+          const power = new PowerCut(join(dir.path, "attic"), at);
+          const { linkSync } = power.fs;
+          let links = 0;
+          // The third one puts "d" into place.
+          power.fs.linkSync = (from, to) => {
+            if ((links += 1) === 3) fs.writeFileSync(join(root, "d"), "theirs");
+            linkSync(from, to);
+          };
+          const refused = await asDead(root, power.fs)
+            .commit(changes)
+            .then(
+              () => false,
+              () => !power.off,
+            );
+          isThrough = !power.off;
+          power.lose(keeping);
+          const storage = createDiskStorage(root, { fs: { ...nodeFs, bootId: () => "after the power cut" } });
+          await storage.recover();
+          await storage.swept;
+          expect(leftovers(root)).toEqual([]);
+          const { a, b, d, e } = await contents(storage);
+          const state = a === "new" ? "new" : "old";
+          const others = state === "new" ? { a, b: large, e } : { a: "old a", b: "old b", e: undefined };
+          expect({ a, b, e }, `cut before call ${at}`).toEqual(others);
+          if (links >= 3) expect(d).toBe("theirs");
+          if (refused) expect(state).toBe("old");
+          seen.add(state);
+        }
+        expect(seen.size).toBe(2);
+      },
+    );
+  }
+});

@@ -80,13 +80,27 @@ async function letGo(
   journal: string,
 ): Promise<void> {
   await dropJournal(context, dirs, journal);
-  await inParallel(steps.filter(isHeldPut), async ({ dir, backup }) => {
-    // A second try outlasts a passing fault; often there was none, and what is left the next sweep takes.
-    const drop = async (): Promise<void> => context.fs.unlink(dirs.get(dir).at(backup));
-    await drop().catch((error: unknown) =>
-      errno(error) === "ENOENT" ? undefined : drop().catch(() => undefined),
-    );
-  });
+  const puts = steps.filter(isHeldPut);
+  for (const rel of new Set(puts.map(({ dir }) => dir))) {
+    const backups = puts.filter(({ dir }) => dir === rel).map(({ backup }) => backup);
+    await dropAll(context, rel, backups).catch(() => undefined);
+  }
+}
+
+/** Unlinks names in a directory, which stays open for as long as a call needs it. What cannot go the next sweep takes. */
+async function dropAll(context: DiskContext, rel: string, names: readonly string[]): Promise<void> {
+  const dir = context.tree.openDir(rel);
+  try {
+    await inParallel(names, async (name) => {
+      const drop = (): Promise<void> => context.fs.unlink(dir.at(name));
+      // Often there was none; a second try outlasts a passing fault.
+      const again = (error: unknown): Promise<void> =>
+        errno(error) === "ENOENT" ? Promise.resolve() : drop().catch(() => undefined);
+      await drop().catch(again);
+    });
+  } finally {
+    dir.close();
+  }
 }
 
 /** Removes a journal so that no power cut brings it back: what comes after it must not be taken for newer. */
