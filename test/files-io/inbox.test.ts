@@ -1,4 +1,4 @@
-import { symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
@@ -23,6 +23,23 @@ const file = (filename: string, body = "1"): { name: string; filename: string; b
   name: "file",
   filename,
   body,
+});
+
+test.each([
+  ["the file that the path names", "there", 0o640, 0o640],
+  ["a new file", "new", null, 0o666 & ~process.umask()],
+])("an upload whose path comes after its bytes has the mode of %s", async (_what, path, before, after) => {
+  using subject = await start("disk");
+  const inbox = join(subject.dir, base);
+  await put(subject.storage, `${base}/guessed`, "");
+  chmodSync(join(inbox, "guessed"), 0o600);
+  if (before !== null) writeFileSync(join(inbox, path), "old");
+  if (before !== null) chmodSync(join(inbox, path), before);
+  const answer = await upload(subject, [file("guessed", "new"), { name: "path", body: path }]);
+  expect(answer.json).toEqual({ ok: true, path, bytes: 3 });
+  expect(readFileSync(join(inbox, path), "utf8")).toBe("new");
+  expect((statSync(join(inbox, path)).mode & 0o777).toString(8)).toBe(after.toString(8));
+  expect(readFileSync(join(inbox, "guessed"), "utf8")).toBe("");
 });
 
 describe.each(["memory", "disk"] as const)("the inbox over %s", (kind) => {

@@ -10,7 +10,7 @@ import { recoverJournal } from "./recover.ts";
 import { entryOf, printOf } from "./revision.ts";
 import { runCommit } from "./run.ts";
 import type { Done, Settling } from "./run.ts";
-import { dropBody, fillTemporary, stageBody, stageStream, writeAll } from "./stage.ts";
+import { dropBody, fillTemporary, readopt, stageBody, stageStream, writeAll } from "./stage.ts";
 import type { Body, DiskContext } from "./stage.ts";
 import { OpenDirs } from "./steps.ts";
 import { joinPath, quote } from "./tree.ts";
@@ -212,6 +212,7 @@ export class Committer {
       throw new StorageError("not_found", `The staged bytes for ${quote(change.path)} are gone.`, {
         path: change.path,
       });
+    await readopt(this.#context, staged, target);
     return staged;
   }
 

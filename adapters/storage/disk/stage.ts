@@ -9,7 +9,7 @@ import type { WriteClock } from "./revision.ts";
 import { quote } from "./tree.ts";
 import type { Dir, DiskTree, Target } from "./tree.ts";
 
-const { O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
+const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
 const smallBody = 65_536;
 const writeSize = 1_048_576;
 
@@ -38,6 +38,8 @@ export interface Body extends Staged {
   readonly print: string;
   /** Only of a body that is not durable yet: what a copy of it must look like. */
   readonly owner?: Ownership;
+  /** Of a durable one: what a new file is given, and what this one was given for the file that it was to replace. */
+  readonly rights?: { plain: Ownership; given: Ownership };
 }
 
 /** Creates a new temporary in an open directory that was proven to be at its place just now. */
@@ -70,8 +72,11 @@ export async function writeAll(fs: DiskFs, fd: number, bytes: Uint8Array): Promi
   }
 }
 
-/** Takes over mode and owner of the file that will be replaced, before any byte could be read by others. */
-function adopt(context: DiskContext, fd: number, old: Ownership): void {
+/**
+ * Takes over mode and owner of the file that will be replaced, before any byte could be read by others. Answers what
+ * they were before.
+ */
+function adopt(context: DiskContext, fd: number, old: Ownership): Stats {
   const { fs } = context;
   const mine = fs.fstatSync(fd);
   if (mine.uid !== old.uid || mine.gid !== old.gid) {
@@ -83,6 +88,7 @@ function adopt(context: DiskContext, fd: number, old: Ownership): void {
     }
   }
   if ((mine.mode & 0o777) !== (old.mode & 0o777)) fs.fchmodSync(fd, old.mode & 0o777);
+  return mine;
 }
 
 /** A temporary that was filled: its name, and the descriptor that the caller has to close. */
@@ -90,6 +96,8 @@ export interface Filled {
   name: string;
   fd: number;
   stats: Stats;
+  /** Mode and owner that it was made with. */
+  plain: Ownership;
 }
 
 /**
@@ -106,13 +114,13 @@ export async function fillTemporary(
   const { fs, clock } = context;
   const { name, fd } = createTemporary(context, dir, "body", context.fileMode ?? 0o666);
   try {
-    if (like) adopt(context, fd, like);
+    const plain = like && adopt(context, fd, like);
     await fill(fd);
     const written = stamp ?? clock.next();
     fs.futimesSync(fd, written, written);
     const stats = fs.fstatSync(fd);
     clock.stamped(stats.mtimeMs);
-    return { name, fd, stats };
+    return { name, fd, stats, plain: plain ?? stats };
   } catch (error) {
     unlinkQuietly(context, dir, name);
     fs.closeSync(fd);
@@ -133,7 +141,9 @@ export async function stageBody(
   try {
     filled = await fillTemporary(context, dir, target.stats, fill);
     await fs.fsync(filled.fd);
-    return { id: filled.name, size: filled.stats.size, dir: target.dir, print: printOf(filled.stats) };
+    const { name, stats, plain } = filled;
+    const rights = { plain, given: stats };
+    return { id: name, size: stats.size, dir: target.dir, print: printOf(stats), rights };
   } catch (error) {
     if (filled !== null) unlinkQuietly(context, dir, filled.name);
     throw error;
@@ -141,6 +151,33 @@ export async function stageBody(
     if (filled !== null) fs.closeSync(filled.fd);
     dir.close();
   }
+}
+
+/** Gives a body mode and owner of the file that it will replace, which may not be what it was staged beside. */
+export async function readopt(context: DiskContext, body: Body, target: Target): Promise<void> {
+  const { fs, tree } = context;
+  if (!body.rights) return;
+  const { given, plain } = body.rights;
+  const wanted = target.stats ?? plain;
+  const same = (wanted.mode & 0o777) === (given.mode & 0o777);
+  if (same && wanted.uid === given.uid && wanted.gid === given.gid) return;
+  const dir = tree.openDir(body.dir);
+  try {
+    const fd = openOwn(fs, dir.at(body.id), given.mode);
+    try {
+      adopt(context, fd, wanted);
+      await fs.fsync(fd);
+    } finally {
+      fs.closeSync(fd);
+    }
+  } finally {
+    dir.close();
+  }
+}
+
+/** Opens a temporary in whichever way its mode allows. */
+function openOwn(fs: DiskFs, path: string, mode: number): number {
+  return fs.openSync(path, ((mode & 0o400) === 0 ? O_WRONLY : O_RDONLY) | O_NOFOLLOW);
 }
 
 /** Removes a temporary; a second try outlasts a passing fault, and what remains is swept at the next start. */
