@@ -158,7 +158,10 @@ async function follow(cursor) {
   void listen(cursor, queue);
   for (let due = 0; ; await sleep(100)) {
     const events = queue.splice(0);
-    if (events.includes(null)) await snapshot();
+    if (events.includes(null)) {
+      say("starting over", target, "events are gone");
+      await snapshot();
+    }
     await apply(events.slice(events.lastIndexOf(null) + 1));
     if (performance.now() < due) continue;
     const started = performance.now();

@@ -1,61 +1,20 @@
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, it } from "vitest";
-import { clientToken, freshDirectory, startServer, type TestServer } from "../support/server.ts";
+import { differences, expectSame, Mirror, settleMs } from "../support/mirror.ts";
+import { freshDirectory, startServer } from "../support/server.ts";
 import { eventually, find } from "./support.ts";
 
 const repo = join(import.meta.dirname, "../..");
 const run = promisify(execFile);
-const settleMs = 30_000;
 
 /** A real tree of more than 10 000 files: what this project has installed, without links and the largest. */
 async function copyRealTree(to: string): Promise<void> {
   const list = "find node_modules test/node_modules -type f -size -200k -print0";
   await run("sh", ["-c", `${list} | tar -cf - --null -T - | tar -xf - -C "$0"`, to], { cwd: repo });
   writeFileSync(join(to, "large.bin"), Buffer.alloc(12_000_000, "not in a batch "));
-}
-
-/** The example in a process of its own, and what it printed. */
-class Mirror {
-  readonly #child: ChildProcess;
-  readonly exited: Promise<number | null>;
-  text = "";
-
-  constructor(server: TestServer, target: string, ...flags: string[]) {
-    const script = join(repo, "examples/mirror.mjs");
-    this.#child = spawn(process.execPath, [script, server.url, clientToken, server.id, target, ...flags], {
-      stdio: ["ignore", "pipe", "pipe"],
-    });
-    for (const stream of [this.#child.stdout, this.#child.stderr])
-      stream?.setEncoding("utf8").on("data", (text: string) => void (this.text += text));
-    this.exited = new Promise((resolve) => {
-      this.#child.once("close", resolve);
-    });
-  }
-
-  kill(signal?: NodeJS.Signals): void {
-    this.#child.kill(signal);
-  }
-
-  /** What was reported of one kind. */
-  lines(what: string): string[] {
-    return this.text.split("\n").filter((line) => line.startsWith(what));
-  }
-}
-
-/** What `diff -r` says of two trees. */
-async function differences(a: string, b: string): Promise<string> {
-  const options = { maxBuffer: 50_000_000 };
-  return run("diff", ["-rq", a, b], options).then(
-    ({ stdout }) => stdout,
-    (error: { stdout: string }) => error.stdout,
-  );
-}
-
-async function expectSame(a: string, b: string): Promise<void> {
-  await eventually(async () => expect(await differences(a, b)).toBe(""), settleMs);
 }
 
 /** Commits of two versions of a few hundred files; the first one is checked out. */
