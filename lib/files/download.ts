@@ -31,7 +31,7 @@ export async function download(
     const entry = await storage.stat(path);
     if (entry?.kind !== "file") throw rules.missing();
     rules.check(entry);
-    const plan = planAnswer(request.headers, entry);
+    const plan = planAnswer(request, entry);
     if (plan.status === 304 || request.method === "HEAD")
       return { status: plan.status, headers: plan.headers, stream: null };
     const opened = await storage.read(path, plan.range ? { range: plan.range } : {});
@@ -54,7 +54,7 @@ interface Answer {
   range: ByteRange | null;
 }
 
-function planAnswer(requested: Headers, entry: Entry): Answer {
+function planAnswer({ method, headers: requested }: Request, entry: Entry): Answer {
   const validators = {
     etag: etagOf(entry),
     "last-modified": lastModifiedOf(entry),
@@ -63,7 +63,9 @@ function planAnswer(requested: Headers, entry: Entry): Answer {
   const condition = checkConditions(requested, entry);
   if (condition === "failed") throw preconditionFailed(entry.path, entry);
   if (condition === "not_modified") return { status: 304, headers: validators, range: null };
-  const range = rangeStillApplies(requested, entry) ? parseRange(requested.get("range"), entry.size) : null;
+  // RFC 9110, 14.2: a range is of a GET alone.
+  const isRanged = method === "GET" && rangeStillApplies(requested, entry);
+  const range = isRanged ? parseRange(requested.get("range"), entry.size) : null;
   if (range === "unsatisfiable") throw unsatisfiable(entry);
   const name = entry.path.slice(entry.path.lastIndexOf("/") + 1);
   const headers: Record<string, string> = {

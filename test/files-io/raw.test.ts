@@ -71,6 +71,11 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     const outside = await raw(subject, "GET", "f", { headers: { range: "bytes=10-" } });
     expect(outside).toMatchObject({ status: 416, json: { code: "range_not_satisfiable" } });
     expect(outside.headers.get("content-range")).toBe("bytes */10");
+    for (const range of ["bytes=1-2", "bytes=10-"]) {
+      const head = await raw(subject, "HEAD", "f", { headers: { range } });
+      expect([head.status, head.headers.get("content-length")]).toEqual([200, "10"]);
+      expect(head.headers.has("content-range")).toBe(false);
+    }
     const etag = (await raw(subject, "HEAD", "f")).headers.get("etag") ?? "";
     const range = "bytes=0-0";
     expect((await raw(subject, "GET", "f", { headers: { range, "if-range": etag } })).status).toBe(206);
