@@ -101,15 +101,17 @@ export class CatalogIndex {
     yield* this.slice(from, to);
   }
 
-  /** The direct children of a directory, in order. */
-  children(dir: string): Entry[] {
+  /** The direct children of a directory, in order; only those whose names come after one, and up to another. */
+  children(dir: string, range: { after?: string | undefined; upTo?: string | undefined } = {}): Entry[] {
     const prefix = dir === "" ? "" : `${dir}/`;
     const end = dir === "" ? this.size : this.rank(`${dir}0`);
+    const { after, upTo } = range;
+    const isPast = upTo === undefined ? null : this.#comparing(prefix + upTo);
     const found: Entry[] = [];
-    for (let at = this.rank(prefix); at < end;) {
+    for (let at = this.rank(after === undefined ? prefix : `${prefix}${after}\0`); at < end;) {
       const place = this.#locate(at);
       const path = place?.chunk.paths[place.offset];
-      if (!place || path === undefined) break;
+      if (!place || path === undefined || (isPast && isPast(path, prefix + upTo) > 0)) break;
       const slash = path.indexOf("/", prefix.length);
       if (slash < 0) {
         found.push(this.#entry(place.chunk, place.offset));

@@ -1,6 +1,12 @@
 import { CatalogIndex } from "./index.ts";
 import { Slices } from "../slices.ts";
-import { StorageError, type Change, type Entry, type ReadableStorage } from "../storage.ts";
+import {
+  compareCodePoints,
+  StorageError,
+  type Change,
+  type Entry,
+  type ReadableStorage,
+} from "../storage.ts";
 
 /** What happened to a file or directory. A `delete` or `rename` of a directory covers everything below it. */
 export interface FileChange {
@@ -19,8 +25,16 @@ interface Unit {
   names: Set<string> | null;
 }
 
+/** Part of a directory: what was known of it, and what is found there now. */
+interface Piece {
+  known: readonly Entry[];
+  found: readonly Entry[];
+}
+
 /** Beyond this many reports at once it is quicker, and takes less memory, to look at everything. */
 const mostReports = 200_000;
+/** So many entries of a directory are compared in one go. */
+const pieceSize = 1000;
 
 /**
  * Keeps a {@link CatalogIndex} true to a storage. Reports say only *where* to look; what is there is read from
@@ -217,13 +231,44 @@ export class CatalogKeeper {
     const now = await this.#list(dir, names);
     if (now === null && dir !== "") return this.#enqueue(parent.dir, [parent.name]);
     const self = dir === "" ? null : await this.#source.stat(dir);
-    this.#compare(dir, names, now ?? []);
+    await this.#compare(dir, names, now ?? []);
     if (self?.kind === "dir") this.index.put([{ ...self, path: dir }]);
   }
 
-  /** Takes over what a directory holds now, raising the differences. Nothing else happens in between. */
-  #compare(dir: string, names: ReadonlySet<string> | null, now: readonly Entry[]): void {
-    const before = new Map(this.#known(dir, names).map((entry) => [entry.path, entry]));
+  /** Takes over what a directory holds now, a large one piece by piece; nothing else changes the index in between. */
+  async #compare(dir: string, names: ReadonlySet<string> | null, now: readonly Entry[]): Promise<void> {
+    const slices = new Slices();
+    for (const { known, found } of names ? this.#byName(dir, names, now) : this.#inOrder(dir, now)) {
+      this.#takeOver(known, found);
+      await slices.breathe();
+    }
+  }
+
+  *#byName(dir: string, names: ReadonlySet<string>, now: readonly Entry[]): Generator<Piece> {
+    const entries = new Map(now.map((entry) => [split(entry.path).name, entry]));
+    const all = [...names];
+    for (let at = 0; at < all.length; at += pieceSize) {
+      const some = all.slice(at, at + pieceSize);
+      const found = some.map((name) => entries.get(name)).filter((entry) => entry !== undefined);
+      yield { known: this.#known(dir, some), found };
+    }
+  }
+
+  *#inOrder(dir: string, now: readonly Entry[]): Generator<Piece> {
+    const sorted = now.toSorted((a, b) => compareCodePoints(a.path, b.path));
+    let after: string | undefined;
+    for (let at = 0; at === 0 || at < sorted.length; at += pieceSize) {
+      const found = sorted.slice(at, at + pieceSize);
+      const last = split(found.at(-1)?.path ?? "").name;
+      const upTo = at + pieceSize < sorted.length ? last : undefined;
+      yield { known: this.index.children(dir, { after, upTo }), found };
+      after = last;
+    }
+  }
+
+  /** Takes over what is where these entries were known, raising the differences. */
+  #takeOver(known: readonly Entry[], now: readonly Entry[]): void {
+    const before = new Map(known.map((entry) => [entry.path, entry]));
     const changed: Entry[] = [];
     const raised: FileChange[] = [];
     for (const entry of now) {
@@ -251,8 +296,7 @@ export class CatalogKeeper {
     for (const change of raised) this.#raise(change);
   }
 
-  #known(dir: string, names: ReadonlySet<string> | null): Entry[] {
-    if (names === null) return this.index.children(dir);
+  #known(dir: string, names: readonly string[]): Entry[] {
     const known: Entry[] = [];
     for (const name of names) {
       const entry = this.index.get(dir === "" ? name : `${dir}/${name}`);

@@ -42,6 +42,30 @@ async function memory(
 
 const paths = (items: readonly { path: string }[]): string[] => items.map((item) => item.path);
 
+test("a directory of thousands is compared piece by piece, and each difference told once", async () => {
+  const { dir, session, client, workspace } = await disk({ watch: false });
+  const at = (name: string): string => join(dir, name);
+  for (let n = 0; n < 3500; n += 1) writeFileSync(at(`file-${n}`), "");
+  const other = await SessionClient.open(client, workspace);
+  await eventually(async () => expect(shape(await session.all())).toEqual(find(dir)));
+  const { cursor } = (await other.snapshot("limit=1")).json;
+  const wanted = new Map<string, string>();
+  const change = (name: string, type: string, work: (path: string) => void): void => {
+    work(at(name));
+    wanted.set(name, type);
+  };
+  for (let n = 0; n < 3500; n += 7) change(`file-${n}`, "delete", unlinkSync);
+  for (let n = 1; n < 3500; n += 7) change(`file-${n}`, "write", (path) => writeFileSync(path, "more"));
+  for (let n = 0; n < 1500; n += 1) change(`file-${n}-new`, "write", (path) => writeFileSync(path, ""));
+  for (const name of ["!first", "~last"]) change(name, "mkdir", mkdirSync);
+  await eventually(async () => {
+    const events = await session.allEvents(cursor);
+    expect(events).toHaveLength(wanted.size);
+    expect(new Map(events.map(({ path, type }) => [path, type]))).toEqual(wanted);
+  });
+  expect(shape(await session.all())).toEqual(find(dir));
+});
+
 describe("snapshots", () => {
   test("I40: one order for pages and cursor, by code point, so that no page loses a name", async () => {
     const names = ["B", "a", "a-b", "a.txt", "C", "ä", "Z", "_", "\uffee", "😀", "é", "e\u0301"];

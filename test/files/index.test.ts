@@ -14,6 +14,8 @@ function entry(path: string, kind: "file" | "dir" = "file"): Entry {
   return { path, kind, size, mtimeMs: version + 0.25, revision: `${digits}:${size}` };
 }
 
+const nameOf = ({ path: whole }: Entry): string => whole.slice(whole.lastIndexOf("/") + 1);
+
 type Model = Map<string, Entry>;
 
 function inOrder(model: Model): Entry[] {
@@ -88,6 +90,30 @@ describe("the index of a catalog", () => {
         );
       }),
       { numRuns: 300 },
+    );
+  });
+
+  test("tells the children of a directory between two names", () => {
+    const edge = fc.option(name, { nil: undefined });
+    fc.assert(
+      fc.property(
+        fc.array(path, { maxLength: 60 }),
+        fc.constantFrom("", "a", "a-b"),
+        edge,
+        edge,
+        (all, dir, after, upTo) => {
+          const index = new CatalogIndex();
+          const dirs = all.flatMap((one) =>
+            one.split("/").map((_, at, parts) => parts.slice(0, at + 1).join("/")),
+          );
+          index.put(Array.from(new Set(dirs), (one) => entry(one, "dir")));
+          const wanted = index.children(dir).filter((one) => {
+            const isAfter = after === undefined || compareCodePoints(nameOf(one), after) > 0;
+            return isAfter && (upTo === undefined || compareCodePoints(nameOf(one), upTo) <= 0);
+          });
+          expect(index.children(dir, { after, upTo })).toEqual(wanted);
+        },
+      ),
     );
   });
 
