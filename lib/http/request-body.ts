@@ -1,4 +1,4 @@
-import type { ApiError } from "../errors.ts";
+import { ApiError } from "../errors.ts";
 
 /**
  * The body of a request as a stream that can be given up without ending the connection: cancelling it leaves
@@ -58,7 +58,8 @@ export async function readBody(request: Request, limits: BodyLimits): Promise<Ui
   const chunks: Uint8Array[] = [];
   let size = 0;
   const reader = request.body.getReader();
-  for (let next = await reader.read(); !next.done; next = await reader.read()) {
+  const read = (): Promise<ReadableStreamReadResult<Uint8Array>> => reader.read().catch(withdrawn(request));
+  for (let next = await read(); !next.done; next = await read()) {
     size += next.value.length;
     if (size > limits.maxBytes) throw limits.tooLarge(size);
     limits.take(next.value.length);
@@ -66,6 +67,15 @@ export async function readBody(request: Request, limits: BodyLimits): Promise<Ui
   }
   const [only] = chunks;
   return only && chunks.length === 1 ? only : joined(chunks, size);
+}
+
+/** What a body that breaks off means: a client that went away is no fault of the server. */
+function withdrawn(request: Request): (cause: unknown) => never {
+  return (cause) => {
+    if (!request.signal.aborted) throw cause;
+    const message = "The client went away before its request had arrived.";
+    throw new ApiError("request_withdrawn", message, undefined, { cause });
+  };
 }
 
 /** Content-Length is only a short cut: what counts are the bytes that come. */

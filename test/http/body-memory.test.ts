@@ -1,7 +1,9 @@
+import { request as httpRequest } from "node:http";
 import { describe, expect, test } from "vitest";
 import { Quota } from "../../lib/quota.ts";
 import { clientToken, configOf, startMemoryServer, workspaceAt } from "../support/memory-host.ts";
-import { SessionClient } from "../files/support.ts";
+import { clientToken as serverToken, startServer } from "../support/server.ts";
+import { eventually, SessionClient } from "../files/support.ts";
 
 const mebibyte = 1024 * 1024;
 const asHost = { host: true, token: null } as const;
@@ -113,6 +115,21 @@ describe("exhaustion: JSON bodies that are being read at the same time", () => {
     expect((await reading).status).toBe(400);
     await handler.close();
   }, 30_000);
+});
+
+test("a client that goes away in the middle of its body is no fault of the server", async () => {
+  const server = await startServer();
+  const { port } = new URL(server.url);
+  const headers = { authorization: `Bearer ${serverToken}` };
+  const path = `/workspace/${server.id}/files/sessions`;
+  const sending = httpRequest({ port, method: "POST", path, headers });
+  sending.once("error", () => undefined);
+  sending.write("{");
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  sending.destroy();
+  await eventually(() => expect(server.log()).toMatch(/POST \S+\/files\/sessions 409/));
+  expect(server.log()).not.toContain("Error");
+  await server.stop();
 });
 
 describe("a quota", () => {
