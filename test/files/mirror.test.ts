@@ -122,4 +122,4 @@ it("the mirror example copies a large tree and follows a checkout and edits on b
     await server.stop();
     rmSync(home, { recursive: true, force: true });
   }
-}, 120_000);
+}, 240_000);

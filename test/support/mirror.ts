@@ -8,7 +8,7 @@ import { clientToken, type TestServer } from "./server.ts";
 const run = promisify(execFile);
 const script = join(import.meta.dirname, "../../examples/mirror.mjs");
 /** How long two sides may take to become the same, milliseconds. */
-export const settleMs = 30_000;
+export const settleMs = 60_000;
 
 /** The example in a process of its own, and what it printed. */
 export class Mirror {
