@@ -159,18 +159,15 @@ const logOut = route({
     checkMcpName(name);
     engineBase(opencode);
     const authFile = absolutePath(host.user.opencode.location, "mcp-auth.json");
-    return changes.run(context, {
+    const request = {
       action: "mcp.auth.remove",
       summary: `Sign out of the MCP server ${quoted(name)}`,
       paths: [authFile],
       targets: [authFile],
-      onConflict: "refuse",
-      plan: async () => ({
-        changes: [],
-        effect: () => logOutMcp(host.fetch, opencode, name, context.signal),
-        answer: () => ({ json: { ok: true } }),
-      }),
-    });
+      diff: "",
+    };
+    await changes.runElsewhere(context, request, () => logOutMcp(host.fetch, opencode, name, context.signal));
+    return { json: { ok: true } };
   },
 });
 

@@ -67,13 +67,11 @@ export class Changes {
     let verdict: Verdict | null = null;
     try {
       verdict = await this.#holding(guarded.changes, () => this.#ask(context, request, guarded));
-      const { id, by } = verdict;
+      const approval = approvalOf(verdict);
       await this.#insistOnAllowed(context, verdict);
-      return await this.#lock(workspace)(() =>
-        this.#commit(context, request, guarded, by ? { id, by } : { id }),
-      );
+      return await this.#lock(workspace)(() => this.#commit(context, request, guarded, approval));
     } catch (error) {
-      if (verdict) await this.#recordFailure(context, request, verdict);
+      if (verdict) await this.#recordRefusal(context, request, verdict);
       await discardStaged(workspace.storage, guarded.changes);
       throw error;
     }
@@ -137,11 +135,27 @@ export class Changes {
     try {
       await this.#insistOnAllowed(context, verdict);
     } catch (error) {
-      await this.#recordFailure(context, request, verdict);
+      await this.#recordRefusal(context, request, verdict);
       throw error;
     }
-    const { id, by } = verdict;
-    return by ? { id, by } : { id };
+    return approvalOf(verdict);
+  }
+
+  /**
+   * Asks as `permit`, has it done, records how it ended and returns what came of it. Other writes of the workspace
+   * go on meanwhile: whoever does it may take long.
+   */
+  async runElsewhere<T>(context: Context, request: Permission, perform: () => Promise<T>): Promise<T> {
+    const approval = await this.permit(context, request);
+    let result: T;
+    try {
+      result = await perform();
+    } catch (error) {
+      await this.#recordFailure(context, request, "failed", approval);
+      throw error;
+    }
+    await this.#recordDone(context, request, approval);
+    return result;
   }
 
   async #commitUnasked<T>(context: Context, request: WriteRequest<T>): Promise<T> {
@@ -209,10 +223,18 @@ export class Changes {
     }
   }
 
-  async #recordFailure(context: Context, request: Recorded, verdict: Verdict): Promise<void> {
-    const { id, by, decision } = verdict;
-    const outcome = decision === "allowed" ? "failed" : decision;
-    const approval = by ? { id, by } : { id };
+  /** Records why a write was not made: the host's word, or what befell it after a yes. */
+  async #recordRefusal(context: Context, request: Recorded, verdict: Verdict): Promise<void> {
+    const outcome = verdict.decision === "allowed" ? "failed" : verdict.decision;
+    await this.#recordFailure(context, request, outcome, approvalOf(verdict));
+  }
+
+  async #recordFailure(
+    context: Context,
+    request: Recorded,
+    outcome: NonNullable<AuditRecord["outcome"]>,
+    approval: Approval | null,
+  ): Promise<void> {
     try {
       await this.#options.audit.record(
         context.workspace.id,
@@ -225,11 +247,7 @@ export class Changes {
   }
 
   /** Records what was committed. When that fails the caller is told both: that it was done, and that it was not recorded. */
-  async #recordDone(
-    context: Context,
-    request: WriteRequest<unknown>,
-    approval: Approval | null,
-  ): Promise<void> {
+  async #recordDone(context: Context, request: Recorded, approval: Approval | null): Promise<void> {
     try {
       await this.#options.audit.record(context.workspace.id, records(context, request, approval, {}));
     } catch (cause) {
@@ -256,7 +274,6 @@ export class Changes {
         // What was read is guarded by the commit where it is written; the rest may have moved while the host thought.
         if (approval && attempt === 0) await insistOnSeen(workspace.storage, guarded);
         const entries = await workspace.commit(guarded.changes);
-        await guarded.plan.effect?.();
         await this.#recordDone(context, request, approval);
         return await guarded.plan.answer(entries);
       } catch (error) {
@@ -266,6 +283,10 @@ export class Changes {
       }
     }
   }
+}
+
+function approvalOf({ id, by }: Verdict): Approval {
+  return by ? { id, by } : { id };
 }
 
 function bytesInMemory(changes: readonly Change[]): number {

@@ -20,8 +20,6 @@ export interface View extends Pick<ReadableStorage, "stat" | "list" | "readFile"
 export interface Plan<T> {
   /** In workspace paths. Writes to paths that the plan read are guarded by the revision it saw. None: nothing to change, still asked and audited. */
   changes: readonly Change[];
-  /** What is done elsewhere (at the engine) once it is allowed; when it fails, nothing is recorded as done. */
-  effect?(): Promise<void>;
   /** The answer once committed; entries are those of `changes`, in order. */
   answer(entries: readonly (Entry | null)[]): T | Promise<T>;
 }

@@ -106,13 +106,13 @@ describe("DELETE mcp auth", () => {
     ["oops", "oops"],
     ["", null],
   ])(
-    "a refusal of the engine is opencode_request_failed, body %j; nothing is recorded",
+    "a refusal of the engine is opencode_request_failed, body %j; recorded as failed (I12)",
     async (text, body) => {
       const path = await start({ baseUrl: "http://e:1" }, () => new Response(text, { status: 403 }));
       const { status, json } = await server.client.delete(`${path}/one/auth`);
       expect([status, json.code]).toEqual([502, "opencode_request_failed"]);
       expect(json.details).toEqual({ status: 403, body, path: "/mcp/one/auth" });
-      expect(await audit()).toEqual([]);
+      expect(await audit()).toMatchObject([{ action: "mcp.auth.remove", outcome: "failed" }]);
     },
   );
 
@@ -153,4 +153,35 @@ describe("DELETE mcp auth", () => {
     expect((await pending).json.code).toBe("write_denied");
     expect(sent).toEqual([]);
   });
+
+  test.each(["auto", "manual"] as const)(
+    "an engine that hangs holds up no other write (%s)",
+    async (mode) => {
+      const engine: { answers?: () => void } = {};
+      const hanging = new Promise<void>((resolve) => (engine.answers = resolve));
+      const path = await start(
+        { baseUrl: "http://e:1" },
+        () => hanging.then(() => new Response("true")),
+        mode,
+      );
+      async function allow(): Promise<void> {
+        if (mode === "auto") return;
+        const asked = async (): Promise<{ id: string }[]> =>
+          (await server.client.get("/approvals", { host: true })).json.items;
+        await expect.poll(asked).toHaveLength(1);
+        const [question] = await asked();
+        await server.client.post(`/approvals/${question?.id}`, { reply: "allow" }, { host: true });
+      }
+      const signingOut = server.client.delete(`${path}/one/auth`);
+      await allow();
+      await expect.poll(() => sent.length).toBe(1);
+      const adding = server.client.post(path, { name: "two", config: { type: "remote", url: "http://x" } });
+      await allow();
+      expect((await adding).status).toBe(200);
+      expect(await audit()).toMatchObject([{ action: "mcp.add" }]);
+      engine.answers?.();
+      expect((await signingOut).status).toBe(200);
+      expect(await audit()).toMatchObject([{ action: "mcp.auth.remove" }, { action: "mcp.add" }]);
+    },
+  );
 });
