@@ -22,17 +22,18 @@ import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/pr
 import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy/headers.ts";
 import { routerTarget } from "../lib/proxy/router.ts";
 import { answerFor, redact } from "../lib/redaction.ts";
-import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import { route, type Context, type Place, type Reply, type Route } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import { offeredProtocols } from "../lib/http/websocket.ts";
+import type { Workspace } from "../lib/workspaces.ts";
 
 /** Answers with secrets that are cleaned for viewers may be this large, bytes. */
 const mostCleaned = 16 * 1024 * 1024;
 
 /** Where a proxied request stands below its prefix. */
 export interface Below {
-  /** Path of the proxy as the caller sees it. */
-  mountPath: string;
+  /** Path of the proxy as the caller sees it; seldom wanted. */
+  mountPath(): string;
   /** What follows, as sent. */
   path: string;
   search: string;
@@ -41,14 +42,13 @@ export interface Below {
 /** Splits the target of a proxied request behind the segment that names the proxy. */
 export function belowPrefix(context: Pick<Context, "target" | "mount" | "outside">): Below {
   const { path, segments, search } = context.target;
-  const mountPath = `/${segments.slice(0, context.mount ? 3 : 1).join("/")}`;
-  return { mountPath: context.outside.base + mountPath, path: path.slice(mountPath.length), search };
+  const prefix = `/${segments.slice(0, context.mount ? 3 : 1).join("/")}`;
+  return { mountPath: () => context.outside.base + prefix, path: path.slice(prefix.length), search };
 }
 
 /** The engine proxy (wire contract, 10.14). */
-async function proxyEngine(given: Context): Promise<Reply> {
-  given.note.service = "opencode";
-  const context = withWorkspace(given);
+async function proxyEngine(context: Context): Promise<Reply> {
+  context.note.service = "opencode";
   const { request } = context;
   const below = belowPrefix(context);
   const call = engineCall(request.method, below.path, context.upgrade);
@@ -93,16 +93,11 @@ async function send(
   return response;
 }
 
-/** The same request with the workspace that it is for: the mounted one, else the active one. */
-function withWorkspace(context: Context): Context {
-  const { mount, services } = context;
-  const { active } = services.workspaces;
-  if (mount) return context;
-  if (!active) {
-    throw new ApiError("opencode_unconfigured", "No workspace is configured, and so no engine.");
-  }
-  const workspace = services.workspaces.get(active.id);
-  return Object.create(context, { workspace: { value: workspace } }) as Context;
+/** The workspace that a call is for: the mounted one, else the active one. */
+function engineWorkspace({ mount, services: { workspaces } }: Place): Workspace {
+  if (mount) return mount;
+  if (workspaces.active) return workspaces.get(workspaces.active.id);
+  throw new ApiError("opencode_unconfigured", "No workspace is configured, and so no engine.");
 }
 
 function engineTarget(context: Context, below: Below): ProxyTarget {
@@ -120,7 +115,7 @@ function engineTarget(context: Context, below: Below): ProxyTarget {
   return {
     service: "opencode",
     base,
-    mountPath: below.mountPath,
+    mountPath: () => below.mountPath(),
     headers: {
       ...(directory === null ? {} : { "x-opencode-directory": directoryHeader(directory) }),
       ...(authorization === null ? {} : { authorization }),
@@ -146,7 +141,7 @@ async function engineTunnel(
   const { headers } = context.request;
   const { forwarded, own } = offeredProtocols(headers.get("sec-websocket-protocol"));
   const { "sec-websocket-protocol": _, ...passed } = requestHeaders(headers);
-  const rewrite = addressRewriter(target.base, target.mountPath);
+  const rewrite = addressRewriter(target.base, () => target.mountPath());
   return {
     url: engineUrl(target.base, (below.path || "/") + below.search),
     headers: {
@@ -250,6 +245,7 @@ export const routes: readonly Route[] = [
       access: "client",
       basic: true,
       mounted: true,
+      locate: engineWorkspace,
       errors: engineErrors,
       summary: "The engine, with its own API, at the caller's rights.",
       handle: proxyEngine,

@@ -10,7 +10,7 @@ export interface ProxyTarget {
   /** Its path, if any, comes before that of the request (I61). */
   base: URL;
   /** Path of the proxy as the caller sees it, for addresses in answers: `/w/<id>/opencode`. */
-  mountPath: string;
+  mountPath(): string;
   /** Headers that this server adds, or puts in place of the caller's. */
   headers: Readonly<Record<string, string>>;
   unreachable(cause: unknown): ApiError;
@@ -76,7 +76,7 @@ export async function forward(
     delete headers["content-length"];
   }
   const answer = await untilFirstByte(host.rawFetch ?? host.fetch, target, request, headers, firstByteMs);
-  const rewrite = addressRewriter(target.base, target.mountPath);
+  const rewrite = addressRewriter(target.base, () => target.mountPath());
   const empty = request.method === "HEAD" || bodiless.has(answer.status);
   if (host.rawFetch && !empty) {
     // Made for this request alone: nothing is gained by making it again.

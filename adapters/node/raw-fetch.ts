@@ -5,7 +5,8 @@ import {
   type IncomingMessage,
 } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import { pipeline, Readable } from "node:stream";
+import type { Socket } from "node:net";
+import { pipeline, Readable, type Duplex } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import { Response as FastResponse } from "@whatwg-node/server";
 
@@ -21,6 +22,20 @@ const agentOptions = {
   scheduling: "lifo",
 } as const;
 
+/**
+ * Sets a kept connection up once instead of after each answer, which costs a call of the system. How long the
+ * target means to keep it does not matter: what goes out on one that was closed is sent again.
+ */
+class KeepingAgent extends HttpAgent {
+  override keepSocketAlive(socket: Duplex): boolean {
+    // What this agent connects are sockets.
+    const kept = socket as Socket;
+    kept.unref();
+    if (kept.timeout !== keptIdleMs) kept.setTimeout(keptIdleMs);
+    return true;
+  }
+}
+
 /** An address taken apart without being normalised: the path goes out as it came in (I61). */
 const address = /^(https?:)\/\/(\[[^\]]*\]|[^/:?#]+)(?::(\d+))?(.*)$/;
 
@@ -35,7 +50,7 @@ interface Agents {
  * without touching it. It takes what the proxy gives: an absolute URL, a plain object of headers, a signal.
  */
 export function createRawFetch(): typeof fetch {
-  const agents = { http: new HttpAgent(agentOptions), https: new HttpsAgent(agentOptions) };
+  const agents = { http: new KeepingAgent(agentOptions), https: new HttpsAgent(agentOptions) };
   return async (input, init = {}) => {
     // Only these may be sent twice, and so only these go on a connection that may just be closing.
     const repeatable = init.method === "GET" || init.method === "HEAD";

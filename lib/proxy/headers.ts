@@ -72,9 +72,9 @@ const nothing: ReadonlySet<string> = new Set();
  * Translates an address that a target answers with (I62): one inside the target, absolute or as a path, becomes
  * a path below the proxy; any other, and one relative to the request, stays.
  */
-export function addressRewriter(base: URL, mountPath: string): (address: string) => string {
-  const prefix = base.pathname.replace(/\/+$/, "");
+export function addressRewriter(base: URL, mountPath: () => string): (address: string) => string {
   return (address) => {
+    const prefix = base.pathname.replace(/\/+$/, "");
     let path = address;
     if (/^https?:/i.test(address)) {
       const url = URL.canParse(address) ? new URL(address) : null;
@@ -84,6 +84,6 @@ export function addressRewriter(base: URL, mountPath: string): (address: string)
     // Two slashes begin the name of another host.
     if (!path.startsWith("/") || /^\/[/\\]/.test(path)) return address;
     const below = path === prefix || path.startsWith(`${prefix}/`) || path.startsWith(`${prefix}?`);
-    return below ? mountPath + path.slice(prefix.length) : address;
+    return below ? mountPath() + path.slice(prefix.length) : address;
   };
 }

@@ -5,7 +5,7 @@ import type { ProxyTarget } from "../proxy.ts";
 /** Where requests for the OpenCode Router go: a port of this machine; 404 when none is configured. */
 export function routerTarget(
   port: number | null,
-  below: { mountPath: string; path: string; search: string },
+  below: { mountPath(): string; path: string; search: string },
 ): ProxyTarget {
   if (port === null) {
     throw new ApiError(
@@ -30,7 +30,7 @@ export function routerTarget(
   return {
     service: "opencode-router",
     base,
-    mountPath: below.mountPath,
+    mountPath: () => below.mountPath(),
     headers: {},
     unreachable,
     timedOut: () => unreachable(new Error("no answer in time")),

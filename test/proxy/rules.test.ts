@@ -117,7 +117,7 @@ describe("the directory that a call works in (I06)", () => {
 });
 
 describe("addresses in answers (I62)", () => {
-  const rewrite = addressRewriter(new URL("http://127.0.0.1:4096/engine/"), "/w/ws_1/opencode");
+  const rewrite = addressRewriter(new URL("http://127.0.0.1:4096/engine/"), () => "/w/ws_1/opencode");
   test.each([
     ["/engine/landed?x=1#f", "/w/ws_1/opencode/landed?x=1#f"],
     ["http://127.0.0.1:4096/engine/landed", "/w/ws_1/opencode/landed"],
