@@ -679,7 +679,7 @@ export interface Api {
     params: { id: string };
     query: object;
     body: {
-      path?: string | null | undefined;
+      path?: string | number | null | undefined;
       content: string;
       baseUpdatedAt?: number | null | undefined;
       ifMatchRevision?: string | null | undefined;

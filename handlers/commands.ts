@@ -58,7 +58,7 @@ const list = route({
   path,
   access: "client",
   query: v.object({ scope: v.optional(v.string()) }),
-  guard: (caller, query) => {
+  guard: ({ caller, query }) => {
     if (query["scope"] !== "global" || caller.host) return;
     throw new ApiError("unauthorized", "The user's own commands are shown to hosts and owners only.");
   },

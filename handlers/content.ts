@@ -5,6 +5,7 @@ import { absolutePath } from "../lib/paths.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Entry } from "../lib/storage.ts";
+import { pathSchema } from "./file-batches.ts";
 
 const path = "/workspace/:id/files/content";
 
@@ -13,6 +14,15 @@ const maxBytes = 5_000_000;
 
 /** A text of that size in which JSON writes every character as an escape, and what goes with it. */
 const bodyLimit = maxBytes * 6 + 64 * 1024;
+
+/** A text; null for anything else, because what is wrong with the path is told first (contract, 10.12). */
+const contentSchema: v.GenericSchema<string, string | null> = v.fallback(
+  v.pipe(
+    v.string(),
+    v.transform((text): string | null => text),
+  ),
+  null,
+);
 
 const readContent = route({
   method: "GET",
@@ -55,8 +65,8 @@ const writeContent = route({
     "Writes a markdown file; baseUpdatedAt or ifMatchRevision (null: must not exist) protect what is there.",
   bodyLimit,
   body: v.object({
-    path: v.nullish(v.string(), ""),
-    content: v.string(),
+    path: pathSchema,
+    content: contentSchema,
     baseUpdatedAt: v.nullish(v.number()),
     ifMatchRevision: v.optional(v.nullable(v.string())),
     force: v.nullish(v.boolean()),
@@ -72,6 +82,8 @@ const writeContent = route({
   async handle(context) {
     const { content } = context.body;
     const file = await resolveMarkdown(context, context.body.path);
+    if (content === null)
+      throw new ApiError("invalid_payload", "body.content: a text is expected.", { path: "content" });
     if (!content.isWellFormed()) {
       throw new ApiError(
         "invalid_payload",

@@ -159,7 +159,7 @@ export class Dispatcher {
     if (route.workspaceFirst) workspaces = this.#workspaces(located, params);
     insistOnScope(route, caller);
     const query = route.query || route.guard ? queryOf(located.target) : {};
-    route.guard?.(caller, query);
+    route.guard?.({ caller, query, services: this.#services });
     workspaces ??= this.#workspaces(located, params);
     if (route.locate) {
       const place = { services: this.#services, params, caller, mount: workspaces.mount };

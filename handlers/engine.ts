@@ -27,20 +27,17 @@ async function reload(context: Context): Promise<Reply> {
   await workspace.events.settled();
   const startedAt = Date.now();
   const started = performance.now();
-  const record = {
-    actor: caller.actor,
-    action: "engine.reload",
-    target: engineAddress(config) ?? base.href,
-    summary: "Reload the engine",
-  };
-  try {
-    await disposeInstance(context, config);
-  } catch (error) {
-    await services.audit.record(workspace.id, [{ ...record, outcome: "failed" }]);
-    throw error;
-  }
+  // A reload that fails is not recorded (wire contract, section 8).
+  await disposeInstance(context, config);
   workspace.events.reloaded(startedAt);
-  await services.audit.record(workspace.id, [record]);
+  await services.audit.record(workspace.id, [
+    {
+      actor: caller.actor,
+      action: "engine.reload",
+      target: engineAddress(config) ?? base.href,
+      summary: "Reload the engine",
+    },
+  ]);
   return { json: { ok: true, reloadedAt: Date.now(), tookMs: Math.round(performance.now() - started) } };
 }
 

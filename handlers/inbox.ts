@@ -77,6 +77,7 @@ const uploadToInbox = route({
   access: "client",
   scope: "collaborator",
   writes: true,
+  guard: insistOnInbox,
   summary:
     "Puts the file of a form into the inbox: at the query's path, else the field path, else its own name.",
   query: v.object({ path: v.optional(v.string()) }),
@@ -90,7 +91,6 @@ const uploadToInbox = route({
     "conflict",
   ],
   async handle(context) {
-    insistOnInbox(context);
     const { storage } = context.workspace;
     const { wanted, staged } = await receive(context, context.query.path ?? "");
     try {
@@ -107,7 +107,7 @@ function named({ id, path, size, updatedAt }: ExchangeItem): ExchangeItem & { na
   return { id, path, size, updatedAt, name: path.slice(path.lastIndexOf("/") + 1) };
 }
 
-function insistOnInbox({ services }: Context): void {
+function insistOnInbox({ services }: Pick<Context, "services">): void {
   if (services.host.config.inbox.enabled) return;
   throw new ApiError("inbox_disabled", "The inbox of this server is switched off (OPENWORK_INBOX_ENABLED).");
 }

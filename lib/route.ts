@@ -63,6 +63,9 @@ export interface Context<Query = unknown, Body = unknown> {
 /** What is known of a request when its workspace is looked for. */
 export type Place = Pick<Context, "services" | "params" | "caller" | "mount">;
 
+/** What is known of a request before that; its query is not yet checked. */
+export type Unlocated = Pick<Context, "services" | "caller"> & { query: Readonly<Record<string, string>> };
+
 /** Who may call: anybody, a bearer of a client or issued token, or a host. */
 export type Access = "public" | "client" | "host";
 
@@ -88,8 +91,8 @@ export interface Route {
   readonly anyHost: boolean;
   /** Checks the workspace before the scope, as the contract orders it for a few routes. */
   readonly workspaceFirst: boolean;
-  /** What a call needs beyond its scope, decided by its query before the workspace is looked up; throws. */
-  readonly guard: ((caller: Caller, query: Readonly<Record<string, string>>) => void) | undefined;
+  /** What a call needs beyond its scope, checked before the workspace is looked up; throws. */
+  readonly guard: ((call: Unlocated) => void) | undefined;
   /** Finds the workspace of a path that does not name one, before the body is read; throws. */
   readonly locate: ((place: Place) => Workspace) | undefined;
   readonly query: Schema | undefined;

@@ -184,6 +184,9 @@ export class CatalogKeeper {
         await this.#refresh(target);
         await this.#refresh(split(change.from).dir);
         await this.#refresh(split(target).dir);
+      } else if (change.op === "mkdir" && this.index.isDir(target)) {
+        // Each operation has its event (wire contract, 10.13), also one that found things as they were to be.
+        this.#raise({ type: "mkdir", path: target });
       } else {
         for (const path of pathsOf(change)) {
           const { dir, name } = split(path);

@@ -288,13 +288,20 @@ export function placeCall(method: string, rawPath: string): Placed {
 function place(method: string, segments: readonly string[]): Placed {
   const verb = method === "HEAD" ? "GET" : method;
   const found = rules.find((rule) => rule.method === verb && matches(rule.segments, segments));
+  const unlisted = verb === "GET" ? "read" : isReply(segments) ? "permission" : "change";
   return {
-    class: found?.class ?? (verb === "GET" ? "read" : "change"),
+    class: found?.class ?? unlisted,
     known: found !== undefined,
     path: `/${segments.join("/")}`,
     secret: verb === "GET" && secretPatterns.some((pattern) => matches(pattern, segments)),
     showsFiles: verb === "GET" && contentPatterns.some((pattern) => matches(pattern, segments)),
   };
+}
+
+/** Whatever ends in `/permission/<one segment>/reply` answers for the owner, wherever an engine puts it (10.14). */
+function isReply(segments: readonly string[]): boolean {
+  const [first, , last] = segments.slice(-3).map((segment) => segment.toLowerCase());
+  return segments.length >= 3 && first === "permission" && last === "reply";
 }
 
 function matches(pattern: readonly string[], segments: readonly string[]): boolean {

@@ -26,6 +26,19 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     });
   });
 
+  test("what is wrong with the path is told before what is wrong with the content", async () => {
+    using subject = await start(kind);
+    for (const body of [{}, { path: 5 }, { path: "a.txt", content: 5 }, { path: "../a.md" }]) {
+      expect(await write(subject, body)).toMatchObject({ status: 400, json: { code: "invalid_path" } });
+    }
+    for (const content of [undefined, null, 5, ["a"], {}]) {
+      expect(await write(subject, { path: "a.md", content })).toMatchObject({
+        status: 400,
+        json: { code: "invalid_payload", details: { path: "content" } },
+      });
+    }
+  });
+
   test("I41: the prefix workspace/ goes only when there is no such entry", async () => {
     using subject = await start(kind);
     await put(subject.storage, "a.md", "root");
@@ -101,7 +114,7 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     [{ content: "" }, 400, "invalid_path"],
     [{ path: "a.md" }, 400, "invalid_payload"],
     [{ path: "a.md", content: 5 }, 400, "invalid_payload"],
-    [{ path: 5, content: "" }, 400, "invalid_payload"],
+    [{ path: 5, content: "" }, 400, "invalid_path"],
     [{ path: "a.md", content: "", baseUpdatedAt: "1" }, 400, "invalid_payload"],
     [{ path: "a.md", content: "", force: "yes" }, 400, "invalid_payload"],
     [{ path: "a.md", content: "half \ud83d" }, 400, "invalid_payload"],

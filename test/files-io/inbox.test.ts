@@ -210,6 +210,11 @@ describe.each(["memory", "disk"] as const)("the inbox over %s", (kind) => {
       status: 404,
       json: { code: "inbox_disabled" },
     });
+    // Told before the workspace is looked for (contract, section 3).
+    expect(await upload({ ...subject, ws: "/workspace/ws_000000000000" }, [file("a")])).toMatchObject({
+      status: 404,
+      json: { code: "inbox_disabled" },
+    });
     expect(await subject.client.get(`${subject.ws}/inbox/${idOf("a")}`)).toMatchObject({
       status: 404,
       json: { code: "inbox_disabled" },

@@ -283,6 +283,12 @@ describe("operations", () => {
     ]);
   });
 
+  test("each that was done has one event, also a mkdir that found its directory", async () => {
+    const { session } = await serve({ "d/f": "1" });
+    const done = await session.ops({ type: "mkdir", path: "d" }, { type: "mkdir", path: "new/deep" });
+    expect(done.json).toMatchObject({ items: [{ ok: true }, { ok: true }], cursor: 2 });
+  });
+
   test("I30: a deletion or rename of what changed while the host thought is a conflict", async () => {
     const { client, session, storage } = await serve({ a: "1", "d/x": "1", c: "1" }, manual);
     const running = session.ops(

@@ -430,6 +430,10 @@ function appending(of: () => Storage): void {
     await storage.commit([write("log/torn", "whole\ntor")]);
     await storage.append("log/torn", ["next"]);
     expect(await read(storage, "log/torn")).toBe("whole\ntor\nnext\n");
+    // Torn once more, by somebody else who died: a storage cannot go by what it wrote last.
+    await storage.commit([write("log/torn", "whole\ntor\nnext\nto")]);
+    await storage.append("log/torn", ["last"]);
+    expect(await read(storage, "log/torn")).toBe("whole\ntor\nnext\nto\nlast\n");
     const lines = Array.from({ length: 50 }, (_, i) => `line ${i} ${"x".repeat(i * 10)}`);
     await Promise.all(lines.map((line, i) => storage.append("log/new/many", [line, `also ${i}`])));
     const got = (await read(storage, "log/new/many"))?.split("\n") ?? [];

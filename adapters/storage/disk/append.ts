@@ -14,14 +14,12 @@ interface Queue {
   text: string;
   waiting: { resolve: () => void; reject: (error: unknown) => void }[];
   running: boolean;
-  healed: boolean;
 }
 
 /** Appends lines to files. Calls for one file that come while it is being written share one write and one sync. */
 export class Appender {
   readonly #context: DiskContext;
   readonly #queues = new Map<string, Queue>();
-  readonly #healed = new Set<string>();
 
   constructor(context: DiskContext) {
     this.#context = context;
@@ -44,7 +42,7 @@ export class Appender {
   #queueOf(path: string): Queue {
     const known = this.#queues.get(path);
     if (known) return known;
-    const queue: Queue = { text: "", waiting: [], running: false, healed: this.#healed.has(path) };
+    const queue: Queue = { text: "", waiting: [], running: false };
     this.#queues.set(path, queue);
     return queue;
   }
@@ -56,13 +54,9 @@ export class Appender {
       queue.text = "";
       queue.waiting = [];
       try {
-        await this.#write(path, text, !queue.healed);
-        queue.healed = true;
-        this.#healed.add(path);
+        await this.#write(path, text);
         for (const { resolve } of waiting) resolve();
       } catch (error) {
-        queue.healed = false;
-        this.#healed.delete(path);
         const refusal = storageError(error, path);
         for (const { reject } of waiting) reject(refusal);
       }
@@ -71,16 +65,15 @@ export class Appender {
     this.#queues.delete(path);
   }
 
-  async #write(path: string, text: string, heal: boolean): Promise<void> {
+  async #write(path: string, text: string): Promise<void> {
     const { fs, tree, dirMode } = this.#context;
     await tree.ensureRoot(dirMode);
     const { fd, changedDirs } = this.#open(path);
     try {
       const { size } = fs.fstatSync(fd);
-      let bytes = new TextEncoder().encode(text);
-      if (heal && size > 0 && this.#lastByte(fd, size) !== newline)
-        bytes = new TextEncoder().encode(`\n${text}`);
-      await this.#writeOnce(fd, size, bytes);
+      // Whoever died in the middle of a line, and when: the next line is one of its own.
+      const isTorn = size > 0 && this.#lastByte(fd, size) !== newline;
+      await this.#writeOnce(fd, size, new TextEncoder().encode(isTorn ? `\n${text}` : text));
       // A log only grows, so its size tells two appends of one tick apart: readers need not wait for the next tick.
       this.#context.clock.stamped(fs.fstatSync(fd).mtimeMs);
       await fs.fdatasync(fd);
