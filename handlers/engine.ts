@@ -49,16 +49,16 @@ async function disposeInstance({ services, signal }: Context, config: EngineConf
     directory === "" ? "" : `?${new URLSearchParams({ directory: directoryHeader(directory) }).toString()}`;
   const disposal = { method: "POST", path: `/instance/dispose${query}`, signal, bare: true };
   const response = await askEngine(fetch, config, disposal);
+  if (!response.ok) throw await reloadFailed(response, "to the reload");
   const body = parsedOrText((await response.text()).trim());
-  if (!response.ok) {
-    const { status } = response;
-    throw new ApiError("opencode_reload_failed", `The engine answered ${status} to the reload.`, {
-      status,
-      body,
-    });
-  }
   // An engine says true when it let go of the workspace, and takes it up again with the next request.
   if (body === true) await untilReady(fetch, config, signal);
+}
+
+async function reloadFailed(response: Response, when: string): Promise<ApiError> {
+  const { status } = response;
+  const body = parsedOrText((await response.text()).trim());
+  return new ApiError("opencode_reload_failed", `The engine answered ${status} ${when}.`, { status, body });
 }
 
 async function untilReady(
@@ -70,6 +70,8 @@ async function untilReady(
   for (;;) {
     const request = { method: "GET", path: "/path", signal, patienceMs: tryMs };
     const response = await askEngine(fetch, config, request).catch(() => null);
+    // It is back, and refuses what it read: the body says which file.
+    if (response?.status === 400) throw await reloadFailed(response, "after the reload");
     await response?.body?.cancel();
     if (response?.ok || signal.aborted) return;
     if (performance.now() > deadline) throw engineTimeout(engineBase(config));

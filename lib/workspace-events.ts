@@ -203,7 +203,8 @@ export class WorkspaceEvents {
     this.#config = await this.#readConfig();
     const reasons = new Set<EventReason>();
     for (const key of new Set([...Object.keys(before), ...Object.keys(this.#config)])) {
-      if (before[key] !== this.#config[key]) reasons.add(keyReason(key));
+      // It changes nothing, and the engine adds it by itself where it is missing.
+      if (key !== "$schema" && before[key] !== this.#config[key]) reasons.add(keyReason(key));
     }
     return reasons;
   }

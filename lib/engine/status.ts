@@ -16,11 +16,13 @@ export type EngineProblem =
   | "invalid_url"
   | "refused"
   | "unknown_host"
+  | "tls"
   | "unreachable"
   | "timeout"
   | "credentials_missing"
   | "credentials_wrong"
   | "not_an_engine"
+  | "old_version"
   | "unhealthy";
 
 /** One look at an engine: the answer to "why does it not work?". */
@@ -67,11 +69,30 @@ export async function lookAtEngine(
     const health = isJsonObject(body) && typeof body["healthy"] === "boolean" ? body : null;
     if (typeof health?.["version"] === "string") status.version = health["version"];
     status.problem = answerProblem(response.status, health, base, engineAuthorization(config) !== null);
+    if (
+      status.problem?.code === "not_an_engine" &&
+      (await isOldEngine(fetch, config, signal).catch(() => false))
+    ) {
+      const message = `The engine at ${base.origin} is too old to say how it is; bring it up to date: opencode upgrade.`;
+      status.problem = { code: "old_version", message };
+    }
     status.ok = status.problem === null;
   } catch (error) {
     status.problem = failureProblem(error);
   }
   return status;
+}
+
+/** Whether something else answers as an engine does: old ones have no `/global/health`. */
+async function isOldEngine(
+  fetch: typeof globalThis.fetch,
+  config: EngineConfig,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const request = { method: "GET", path: "/path", signal, bare: true, patienceMs };
+  const response = await askEngine(fetch, config, request);
+  const body = parsedOrText((await response.text()).trim());
+  return response.ok && isJsonObject(body) && typeof body["directory"] === "string";
 }
 
 function answerProblem(
@@ -105,11 +126,22 @@ const failures: Readonly<Record<string, EngineProblem>> = {
   opencode_url_invalid: "invalid_url",
   opencode_timeout: "timeout",
 };
-const causes: Readonly<Record<string, EngineProblem>> = {
-  ECONNREFUSED: "refused",
-  ENOTFOUND: "unknown_host",
-  EAI_AGAIN: "unknown_host",
-};
+/** What causes look like, codes in Node and Bun, sentences in Deno; and what else may be said of them. */
+const causes: readonly (readonly [pattern: RegExp, code: EngineProblem, advice: string])[] = [
+  [/ECONNREFUSED|connection refused/i, "refused", ""],
+  [/ENOTFOUND|EAI_AGAIN|dns error/i, "unknown_host", ""],
+  [
+    /CERT|SELF_SIGNED|UNABLE_TO_/i,
+    "tls",
+    " Its certificate is not trusted: let NODE_EXTRA_CA_CERTS name the file of whoever signed it.",
+  ],
+  [/ERR_SSL_|EPROTO|corrupt message/i, "tls", " It does not speak TLS: its URL should begin with http://."],
+  [
+    /UND_ERR_SOCKET|ECONNRESET|SendRequest/,
+    "unreachable",
+    " It closed the connection without an answer: if it speaks TLS, its URL should begin with https://.",
+  ],
+];
 
 function failureProblem(error: unknown): EngineStatus["problem"] {
   if (!(error instanceof ApiError)) {
@@ -118,5 +150,6 @@ function failureProblem(error: unknown): EngineStatus["problem"] {
   }
   const { details, message } = error;
   const cause = isJsonObject(details) ? String(details["cause"]) : "";
-  return { code: failures[error.code] ?? causes[cause] ?? "unreachable", message };
+  const [, code = "unreachable", advice = ""] = causes.find(([pattern]) => pattern.test(cause)) ?? [];
+  return { code: failures[error.code] ?? code, message: message + advice };
 }

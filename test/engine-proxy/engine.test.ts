@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { placeCall } from "../../lib/engine/rules.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
@@ -134,6 +136,41 @@ describe("the real engine behind the proxy", () => {
     expect((await server.request("GET", proxied("/skill"))).status).toBe(200);
   });
 
+  test("whatever it has to read anew marks the workspace until a reload, after which it knows (I98)", async () => {
+    const marked = async (): Promise<unknown> =>
+      (await server.request("GET", "~/events")).json["reloadRequired"];
+    const names = async (path: string): Promise<string[]> =>
+      (await server.request<{ name: string }[]>("GET", proxied(path))).json.map(({ name }) => name);
+    await names("/command");
+    await server.request("POST", "~/engine/reload");
+    const skill = { name: "fresh-skill", description: "d", content: "# Do\n" };
+    const changes: [string, string, object][] = [
+      ["POST", "~/plugins", { spec: "file:///nowhere/plugin.js" }],
+      ["POST", "~/skills", skill],
+      [
+        "POST",
+        "~/mcp",
+        { name: "m", config: { type: "remote", url: "http://127.0.0.1:9/", enabled: false } },
+      ],
+      ["POST", "~/commands", { name: "fresh-command", template: "Do it", model: "stub/stub" }],
+      ["PATCH", "~/config", { opencode: { username: "somebody" } }],
+    ];
+    for (const [method, path, json] of changes) {
+      expect([path, await marked()]).toEqual([path, false]);
+      expect([path, (await server.request(method, path, { json })).status]).toEqual([path, 200]);
+      expect([path, await marked()]).toEqual([path, true]);
+      const { json: reloaded } = await server.request<{ tookMs: number }>("POST", "~/engine/reload");
+      expect(reloaded.tookMs).toBeGreaterThan(0);
+    }
+    expect(await marked()).toBe(false);
+    expect(await names("/skill")).toContain("fresh-skill");
+    expect(await names("/command")).toContain("fresh-command");
+    const mcp = await server.request("GET", proxied("/mcp"));
+    expect(Object.keys(mcp.json)).toContain("m");
+    const config = await server.request("GET", proxied("/config"));
+    expect(config.json).toMatchObject({ username: "somebody", plugin: ["file:///nowhere/plugin.js"] });
+  });
+
   test("its state is told in one call, a wrong password too (I66)", async () => {
     const fine = await server.request("GET", "~/engine");
     expect(fine.json).toMatchObject({ ok: true, reachable: true, version: "1.17.11", problem: null });
@@ -156,4 +193,14 @@ describe("the real engine behind the proxy", () => {
       await other.stop();
     }
   });
+
+  // The last one: this engine does not recover from it without a new start.
+  test("a reload into a state that the engine refuses says at once what it refuses", async () => {
+    const file = join(server.workspace, ".opencode/command/broken.md");
+    await mkdir(dirname(file), { recursive: true });
+    await writeFile(file, "---\nmodel: null\n---\nDo it\n");
+    const { status, json } = await server.request("POST", "~/engine/reload");
+    expect([status, json["code"]]).toEqual([502, "opencode_reload_failed"]);
+    expect(JSON.stringify(json["details"])).toContain("broken.md");
+  }, 25_000);
 });
