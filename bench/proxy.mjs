@@ -92,10 +92,7 @@ async function latency({ port, path }) {
   return (await load({ port, path, headers, connections: 1, seconds: 1.5 })).p50;
 }
 
-/**
- * Megabytes per second of one large answer, read by the runtime's `fetch`: it is what the SDK of the engine reads
- * with, direct or proxied. A cheaper reader would only measure how three processes share the cores.
- */
+/** Megabytes per second of one large answer, read by `fetch`, as the engine's SDK does, direct or proxied. */
 async function download({ port, path }) {
   const started = performance.now();
   const response = await fetch(`http://127.0.0.1:${port}${path}?bytes=${bytes}`, { headers });
