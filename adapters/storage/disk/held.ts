@@ -111,7 +111,7 @@ export async function dropJournal(context: DiskContext, dirs: OpenDirs, journal:
   } catch (error) {
     if (errno(error) !== "ENOENT") throw error;
   }
-  await syncDirs(context, [""]);
+  await syncDirs(context, [""]).catch(() => syncDirs(context, [""]));
 }
 
 /**

@@ -5,6 +5,7 @@ import { lockName } from "./names.ts";
 import { finishJournal } from "./run.ts";
 import type { DiskContext } from "./stage.ts";
 import type { Step } from "./steps.ts";
+import { syncDirs } from "./sync.ts";
 import { removeTrash } from "./trash.ts";
 import { joinPath } from "./tree.ts";
 import type { Dir } from "./tree.ts";
@@ -52,12 +53,12 @@ async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
   return { kept, failed };
 }
 
-/** Finishes one journal, whoever wrote it; fine when there is none of that name. */
+/** Finishes one journal, whoever wrote it. When there is none of that name any more, that is made durable. */
 export async function recoverJournal(context: DiskContext, name: string): Promise<void> {
   const root = context.tree.openDir("");
   try {
     const journal = readJournal(context, root, name);
-    if (journal !== null) await finishJournal(context, name, journal);
+    await (journal === null ? syncDirs(context, [""]) : finishJournal(context, name, journal));
   } finally {
     root.close();
   }
