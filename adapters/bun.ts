@@ -1,13 +1,14 @@
 import type { Host, ServerConfig } from "../lib/host.ts";
-import {
-  crashReply,
-  hostProblem,
-  listenProblem,
-  refusal,
-  type HttpServer,
-  type ListenOptions,
-} from "./http-server.ts";
+import { mostMessageBytes } from "../lib/http/websocket-frames.ts";
+import type { HttpServer, ListenOptions } from "./http-server.ts";
 import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./local/host.ts";
+import {
+  RequestService,
+  silentCallerSeconds,
+  startNative,
+  type NativeServer,
+} from "./local/native-server.ts";
+import type { CallerSocket, Relay } from "./local/relay.ts";
 import { startLocalServer, type RunningServer, type StartOptions } from "./local/server.ts";
 
 export { ListenError } from "./http-server.ts";
@@ -19,6 +20,19 @@ export type { RunningServer, StartOptions } from "./local/server.ts";
 interface BunServer {
   readonly port: number;
   stop(closeActiveConnections?: boolean): Promise<void>;
+  /** False when the request is none that could become a WebSocket. */
+  upgrade(request: Request, options: { headers: Record<string, string>; data: Relay }): boolean;
+}
+
+/** The part of Bun's server-side WebSocket that is used. */
+interface BunSocket {
+  readonly data: Relay;
+  send(data: string | Uint8Array): number;
+  getBufferedAmount(): number;
+  close(code: number, reason: string): void;
+  /** Since 1.4. */
+  pause?(): void;
+  resume?(): void;
 }
 
 interface BunRuntime {
@@ -31,8 +45,17 @@ interface BunRuntime {
     idleTimeout: number;
     maxRequestBodySize: number;
     development: boolean;
-    fetch(request: Request): Response | Promise<Response>;
+    fetch(request: Request): Promise<Response | undefined>;
     error(error: unknown): Response;
+    websocket: {
+      idleTimeout: number;
+      maxPayloadLength: number;
+      /** Bytes; what is sent beyond is dropped. */
+      backpressureLimit: number;
+      open(socket: BunSocket): void;
+      message(socket: BunSocket, data: string | Uint8Array): void;
+      close(socket: BunSocket, code: number, reason: string): void;
+    };
   }): BunServer;
 }
 
@@ -59,55 +82,50 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
   return startLocalServer(options, { ...runtime, listen });
 }
 
-async function listen({ host, port, answer, log }: ListenOptions): Promise<HttpServer> {
-  const hosts = { good: "" };
-  function serve(request: Request): Response | Promise<Response> {
-    const sent = request.headers.get("host");
-    // Only HTTP/1.0 may leave it out; the address of such a request comes without an origin.
-    if (sent === null) return answer(new Request(new URL(request.url, "http://localhost"), request));
-    const problem = hostProblem(sent, hosts);
-    return problem === null ? answer(request) : Response.json(refusal(problem), { status: 400 });
-  }
-  const server = start({ host, port, log, serve });
-  let stopped: Promise<void> | null = null;
-  const stop = (): Promise<void> => (stopped ??= server.stop());
-  return {
-    host,
-    port: server.port,
-    stop: () => void stop(),
-    async drained(graceMs) {
-      const timer = setTimeout(() => void server.stop(true), graceMs);
-      await stop();
-      clearTimeout(timer);
-    },
+async function listen(options: ListenOptions): Promise<HttpServer> {
+  let server: BunServer;
+  const service = new RequestService(options, (request, relay, protocol) => {
+    const headers: Record<string, string> = protocol === null ? {} : { "sec-websocket-protocol": protocol };
+    if (!server.upgrade(request, { headers, data: relay })) throw new Error("the caller went away");
+    return undefined;
+  });
+  const start = (): NativeServer => {
+    server = serve(options, service);
+    return { port: server.port, stop: () => server.stop(), cut: () => void server.stop(true) };
   };
+  // A name that cannot be resolved is an invalid argument here.
+  return startNative(options, service, start, (error) => Reflect.get(error, "code") === "EINVAL");
 }
 
-function start(options: {
-  host: string;
-  port: number;
-  log: ListenOptions["log"];
-  serve: (request: Request) => Response | Promise<Response>;
-}): BunServer {
-  const { host, port, log, serve } = options;
-  try {
-    return bunRuntime().serve({
-      hostname: host,
-      port,
-      reusePort: false,
-      idleTimeout: 0,
-      // Each endpoint has its own limit, with an answer that says so.
-      maxRequestBodySize: Number.MAX_SAFE_INTEGER,
-      development: false,
-      fetch: serve,
-      error(error) {
-        const { status, body } = crashReply(error, log);
-        return Response.json(body, { status });
-      },
-    });
-  } catch (error) {
-    // A name that cannot be resolved is an invalid argument here.
-    const unknownName = error instanceof Error && Reflect.get(error, "code") === "EINVAL";
-    throw listenProblem(unknownName ? Object.assign(error, { code: "ENOTFOUND" }) : error, host, port);
-  }
+function serve({ host, port }: ListenOptions, service: RequestService): BunServer {
+  return bunRuntime().serve({
+    hostname: host,
+    port,
+    reusePort: false,
+    idleTimeout: 0,
+    // Each endpoint has its own limit, with an answer that says so.
+    maxRequestBodySize: Number.MAX_SAFE_INTEGER,
+    development: false,
+    fetch: (request) => service.serve(request),
+    error: (error) => service.crashed(error),
+    websocket: {
+      idleTimeout: silentCallerSeconds,
+      maxPayloadLength: mostMessageBytes,
+      // One whole message may come to what waits already.
+      backpressureLimit: 2 * mostMessageBytes,
+      open: (socket) => socket.data.open(callerOf(socket)),
+      message: (socket, data) => socket.data.fromCaller(data),
+      close: (socket, code, reason) => socket.data.callerClosed(code, reason),
+    },
+  });
+}
+
+function callerOf(socket: BunSocket): CallerSocket {
+  return {
+    send: (data) => void socket.send(data),
+    buffered: () => socket.getBufferedAmount(),
+    close: (code, reason) => socket.close(code, reason),
+    pause: () => socket.pause?.(),
+    resume: () => socket.resume?.(),
+  };
 }

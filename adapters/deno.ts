@@ -1,13 +1,14 @@
 import type { Host, ServerConfig } from "../lib/host.ts";
-import {
-  crashReply,
-  hostProblem,
-  listenProblem,
-  refusal,
-  type HttpServer,
-  type ListenOptions,
-} from "./http-server.ts";
+import { noCloseCode } from "../lib/http/websocket-frames.ts";
+import type { HttpServer, ListenOptions } from "./http-server.ts";
 import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./local/host.ts";
+import {
+  RequestService,
+  silentCallerSeconds,
+  startNative,
+  type NativeServer,
+} from "./local/native-server.ts";
+import type { CallerSocket, Relay } from "./local/relay.ts";
 import { startLocalServer, type RunningServer, type StartOptions } from "./local/server.ts";
 
 export { ListenError } from "./http-server.ts";
@@ -21,11 +22,26 @@ interface DenoServer {
   shutdown(): Promise<void>;
 }
 
+/** The part of a WebSocket that is used; of one on the server's side any code may be sent. */
+interface DenoSocket {
+  readonly bufferedAmount: number;
+  addEventListener(type: "open", listener: () => void): void;
+  addEventListener(type: "message", listener: (event: { data: string | ArrayBuffer }) => void): void;
+  addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
+  send(data: string | Uint8Array): void;
+  close(code?: number, reason?: string): void;
+}
+
 interface DenoRuntime {
   serve(
     options: { hostname: string; port: number; onListen(): void; onError(error: unknown): Response },
     handler: (request: Request) => Promise<Response>,
   ): DenoServer;
+  /** `idleTimeout` in seconds. */
+  upgradeWebSocket(
+    request: Request,
+    options: { idleTimeout: number },
+  ): { socket: DenoSocket; response: Response };
 }
 
 function denoRuntime(): DenoRuntime {
@@ -47,47 +63,40 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
   return startLocalServer(options, { ...runtime, listen });
 }
 
-async function listen({ host, port, answer, log }: ListenOptions): Promise<HttpServer> {
-  const hosts = { good: "" };
-  async function serve(request: Request): Promise<Response> {
-    // Only HTTP/1.0 may leave it out; the bound address stands in for it.
-    const sent = request.headers.get("host");
-    const problem = sent === null ? null : hostProblem(sent, hosts);
-    return problem === null ? answer(request) : Response.json(refusal(problem), { status: 400 });
-  }
-  const server = start({ host, port, log, serve });
-  let stopped: Promise<void> | null = null;
-  const stop = (): Promise<void> => (stopped ??= server.shutdown());
-  return {
-    host,
-    port: server.addr.port,
-    stop: () => void stop(),
-    async drained(graceMs) {
-      // There is no way to cut what is left once a shutdown has begun: the end of the process does.
-      let timer: ReturnType<typeof setTimeout> | undefined;
-      const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)));
-      await Promise.race([stop(), late]);
-      clearTimeout(timer);
-    },
+async function listen(options: ListenOptions): Promise<HttpServer> {
+  const { host, port } = options;
+  const service = new RequestService(options, acceptWebSocket);
+  const serve = async (request: Request): Promise<Response> => {
+    const response = await service.serve(request);
+    if (!response) throw new Error("a request was left without an answer");
+    return response;
   };
+  const onError = (error: unknown): Response => service.crashed(error);
+  const start = (): NativeServer => {
+    // What it prints when it listens is said by the command, in the configured format.
+    const server = denoRuntime().serve({ hostname: host, port, onListen() {}, onError }, serve);
+    return { port: server.addr.port, stop: () => server.shutdown() };
+  };
+  return startNative(options, service, start, (error) => error.message.startsWith("failed to lookup"));
 }
 
-function start(options: {
-  host: string;
-  port: number;
-  log: ListenOptions["log"];
-  serve: (request: Request) => Promise<Response>;
-}): DenoServer {
-  const { host, port, log, serve } = options;
-  try {
-    const onError = (error: unknown): Response => {
-      const { status, body } = crashReply(error, log);
-      return Response.json(body, { status });
-    };
-    // What it prints when it listens is said by the command, in the configured format.
-    return denoRuntime().serve({ hostname: host, port, onListen() {}, onError }, serve);
-  } catch (error) {
-    const unknownName = error instanceof Error && error.message.startsWith("failed to lookup");
-    throw listenProblem(unknownName ? Object.assign(error, { code: "ENOTFOUND" }) : error, host, port);
-  }
+function acceptWebSocket(request: Request, relay: Relay, protocol: string | null): Response {
+  const { socket, response } = denoRuntime().upgradeWebSocket(request, { idleTimeout: silentCallerSeconds });
+  // Its own option looks for the protocol in what was offered, and fails for a list without blanks.
+  if (protocol !== null) response.headers.set("sec-websocket-protocol", protocol);
+  socket.addEventListener("open", () => relay.open(callerOf(socket)));
+  socket.addEventListener("message", ({ data }) =>
+    relay.fromCaller(typeof data === "string" ? data : new Uint8Array(data)),
+  );
+  socket.addEventListener("close", ({ code, reason }) => relay.callerClosed(code, reason));
+  return response;
+}
+
+/** Nothing here stops it from reading: a caller that sends too fast is sent away in the end. */
+function callerOf(socket: DenoSocket): CallerSocket {
+  return {
+    send: (data) => socket.send(data),
+    buffered: () => socket.bufferedAmount,
+    close: (code, reason) => (code === noCloseCode ? socket.close() : socket.close(code, reason)),
+  };
 }

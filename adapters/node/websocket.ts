@@ -1,11 +1,4 @@
-import {
-  type ClientRequest,
-  type IncomingMessage,
-  type Server,
-  ServerResponse,
-  request as httpRequest,
-} from "node:http";
-import { request as httpsRequest } from "node:https";
+import { type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { Response as FastResponse } from "@whatwg-node/server";
 import type { ApiError } from "../../lib/errors.ts";
@@ -13,6 +6,7 @@ import type { Log } from "../../lib/host.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
 import type { AnswerUpgrade } from "../http-server.ts";
+import { askForUpgrade, type Declined, type Upgraded } from "../local/upgrade.ts";
 
 /** What the HTTP server lends. */
 export interface UpgradeOptions {
@@ -142,7 +136,7 @@ async function openTunnel(
 ): Promise<void> {
   const upstream = await askForUpgrade(tunnel, caller.gone).catch((error: unknown) => error as ApiError);
   if (caller.gone.aborted) {
-    if (!(upstream instanceof Error)) upstream.res.socket.destroy();
+    letGo(upstream);
     return;
   }
   if (upstream instanceof Error) {
@@ -151,73 +145,28 @@ async function openTunnel(
     await sendAnswer(req, socket, answer, options);
     return;
   }
-  const { res, head } = upstream;
-  if (res.statusCode !== 101) {
-    const headers = headersOf(res);
-    tunnel.cleanAnswerHeaders(headers);
-    await sendAnswer(
-      req,
-      socket,
-      new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers }),
-      options,
-    );
+  if (!upstream.switched) {
+    const { status, headers, body } = upstream;
+    const answer = new FastResponse(body as unknown as BodyInit, { status, headers });
+    await sendAnswer(req, socket, answer, options);
     return;
   }
-  const target = res.socket;
-  target.setTimeout(0);
-  target.setNoDelay(true);
-  socket.write(switchingHead(res, tunnel));
-  socket.write(head);
-  target.write(caller.release());
-  join(socket, target);
+  socket.write(switchingHead(upstream.headers, tunnel.protocol));
+  socket.write(upstream.head);
+  upstream.socket.write(caller.release());
+  join(socket, upstream.socket);
 }
 
-/** Asks the target for the upgrade. Rejects with an ApiError that says why there is no answer. */
-function askForUpgrade(tunnel: Tunnel, gone: AbortSignal): Promise<{ res: IncomingMessage; head: Buffer }> {
-  return new Promise((resolve, reject) => {
-    const send = tunnel.url.startsWith("https:") ? httpsRequest : httpRequest;
-    const [, origin = "", path = "/"] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(tunnel.url) ?? [];
-    const { hostname, port } = new URL(origin);
-    const req: ClientRequest = send({
-      hostname: hostname.replace(/^\[|\]$/g, ""),
-      port,
-      path,
-      headers: tunnel.headers,
-      agent: false,
-      signal: gone,
-    });
-    const timer = setTimeout(() => {
-      req.destroy();
-      reject(tunnel.timedOut());
-    }, tunnel.timeoutMs);
-    const settle = (res: IncomingMessage, head: Buffer): void => {
-      clearTimeout(timer);
-      resolve({ res, head });
-    };
-    req.once("upgrade", (res, _socket, head) => settle(res, head));
-    req.once("response", (res) => settle(res, Buffer.alloc(0)));
-    req.on("error", (error) => {
-      clearTimeout(timer);
-      reject(tunnel.unreachable(error));
-    });
-    req.end();
-  });
+function letGo(upstream: Upgraded | Declined | ApiError): void {
+  if (upstream instanceof Error) return;
+  if (upstream.switched) upstream.socket.destroy();
+  else upstream.body.destroy();
 }
 
-function headersOf(res: IncomingMessage): Headers {
-  const headers = new Headers();
-  for (let i = 0; i < res.rawHeaders.length; i += 2)
-    headers.append(res.rawHeaders[i] ?? "", res.rawHeaders[i + 1] ?? "");
-  return headers;
-}
-
-function switchingHead(res: IncomingMessage, tunnel: Tunnel): string {
-  const headers = headersOf(res);
-  tunnel.cleanAnswerHeaders(headers);
+function switchingHead(headers: Headers, protocol: string | null): string {
   // A browser fails a connection for which none of its subprotocols was chosen.
-  if (tunnel.protocol !== null && !headers.has("sec-websocket-protocol")) {
-    headers.set("sec-websocket-protocol", tunnel.protocol);
-  }
+  if (protocol !== null && !headers.has("sec-websocket-protocol"))
+    headers.set("sec-websocket-protocol", protocol);
   const lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"];
   for (const [name, value] of headers) lines.push(`${name}: ${value}`);
   return `${lines.join("\r\n")}\r\n\r\n`;

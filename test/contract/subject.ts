@@ -33,6 +33,10 @@ export interface Gaps {
   noProcess?: string;
   /** Nothing tells the server that a client went away. */
   noDisconnect?: string;
+  /** Passes a WebSocket's messages on, not its bytes: a lost side is told of by a close code. */
+  webSocketRelay?: string;
+  /** A WebSocket's caller cannot be made to wait. */
+  noCallerPause?: string;
 }
 
 /** A runtime that the suite runs on. */

@@ -1,7 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { clientToken } from "../support/server.ts";
-import { send, open, sendRaw, wait } from "./client.ts";
+import { approvals } from "./approvals.ts";
+import { open, send, sendRaw } from "./client.ts";
+import { lifecycle } from "./lifecycle.ts";
 import type { Runtime, Subject } from "./subject.ts";
+import { webSockets } from "./websockets.ts";
 
 /**
  * What the server does on every runtime. Each runtime's test file calls this; where a runtime falls short its
@@ -27,6 +30,7 @@ export function behaviour(runtime: Runtime): void {
     files(() => auto);
     approvals(() => manual, runtime);
     names(() => manual);
+    webSockets(runtime);
     if (runtime.gaps.noProcess === undefined) lifecycle(runtime);
   });
 }
@@ -282,100 +286,5 @@ function files(of: () => Subject): void {
     await readUntil("seen.txt");
     leaving.abort();
     expect(text).toContain("seen.txt");
-  });
-}
-
-function approvals(of: () => Subject, runtime: Runtime): void {
-  const pending = async (): Promise<Record<string, unknown>[]> =>
-    (await send(of(), "GET", "/approvals", { host: true })).json["items"] as Record<string, unknown>[];
-  const nothingWaits = async (): Promise<void> => {
-    for (let left = 100; (await pending()).length > 0 && left > 0; left -= 1) await wait(50);
-    expect(await pending()).toEqual([]);
-  };
-
-  it("holds a write until the host, who sees its diff, allows it", async () => {
-    const first = await send(of(), "GET", "/approvals?wait=0", { host: true });
-    const poll = send(of(), "GET", `/approvals?wait=10&since=${Number(first.json["cursor"])}`, {
-      host: true,
-    });
-    const write = send(of(), "POST", "~/plugins", { json: { spec: "asked" } });
-    const [request] = (await poll).json["items"] as { id: string; diff: string }[];
-    expect(request?.diff).toMatch(/^\+.*"asked"$/m);
-    const answer = await send(of(), "POST", `/approvals/${request?.id ?? ""}`, {
-      host: true,
-      json: { reply: "allow" },
-    });
-    expect(answer.json).toEqual({ ok: true, allowed: true });
-    expect(await write).toMatchObject({ status: 200, json: { items: [{ spec: "asked" }] } });
-  });
-
-  it("changes nothing when the host says no", async () => {
-    const write = send(of(), "POST", "~/plugins", { json: { spec: "refused" } });
-    let request: Record<string, unknown> | undefined;
-    while (!request) [request] = await pending();
-    await send(of(), "POST", `/approvals/${String(request["id"])}`, { host: true, json: { reply: "deny" } });
-    expect(await write).toMatchObject({ status: 403, json: { code: "write_denied" } });
-    expect((await send(of(), "GET", "~/config")).text).not.toContain("refused");
-  });
-
-  it("lets a caller poll for the answer instead of holding the connection", async () => {
-    const asked = await send(of(), "POST", "~/plugins", {
-      json: { spec: "later" },
-      headers: { prefer: "respond-async" },
-    });
-    expect(asked.status, asked.text).toBe(202);
-    const location = asked.headers.get("location") ?? "";
-    expect(await send(of(), "GET", location)).toMatchObject({ status: 202 });
-    const [request] = await pending();
-    await send(of(), "POST", `/approvals/${String(request?.["id"])}`, {
-      host: true,
-      json: { reply: "allow" },
-    });
-    expect(await send(of(), "GET", `${location}?wait=10`)).toMatchObject({ status: 200 });
-  });
-
-  it.skipIf(runtime.gaps.noDisconnect !== undefined)(
-    "withdraws the write of a client that leaves",
-    async () => {
-      const leaving = new AbortController();
-      const write = send(of(), "POST", "~/plugins", { json: { spec: "gone" }, signal: leaving.signal });
-      while ((await pending()).length === 0) await wait(20);
-      leaving.abort();
-      await expect(write).rejects.toThrow();
-      await nothingWaits();
-      expect((await send(of(), "GET", "~/config")).text).not.toContain("gone");
-    },
-  );
-}
-
-/** What only a process of its own can show. */
-function lifecycle(runtime: Runtime): void {
-  it("stops in order: waiting polls and streams end at once, and the process with status 0", async () => {
-    const subject = await runtime.start({ approval: "manual" });
-    const poll = send(subject, "GET", "/approvals?wait=50", { host: true });
-    const stream = await open(subject, "GET", "~/files/events");
-    const body = stream.text().catch(() => "");
-    const write = send(subject, "POST", "~/plugins", { json: { spec: "stopped" } }).catch(() => null);
-    await wait(300);
-    const started = Date.now();
-    expect(await subject.stop()).toEqual({ code: 0 });
-    expect(Date.now() - started).toBeLessThan(5000);
-    expect((await poll).status).toBe(200);
-    const { status = 0, json } = (await write) ?? {};
-    expect({ status, code: json?.["code"] }).toEqual({ status: 409, code: "request_withdrawn" });
-    await body;
-    expect(subject.log()).toContain("GET /approvals 200");
-  });
-
-  it("will not share its port", async () => {
-    const first = await runtime.start();
-    try {
-      const port = Number(new URL(first.url).port);
-      await expect(runtime.start({ port })).rejects.toThrow(
-        `Port ${port} on 127.0.0.1 is in use; choose another with --port, or 0 for a free one.`,
-      );
-    } finally {
-      await first.stop();
-    }
   });
 }

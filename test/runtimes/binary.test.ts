@@ -6,7 +6,10 @@ import { behaviour } from "../contract/suite.ts";
 import { buildOnce } from "../support/build.ts";
 
 const repo = join(import.meta.dirname, "../..");
-const gaps = { bareRefusals: "Bun.serve refuses what is no HTTP request itself, without a body." };
+const gaps = {
+  bareRefusals: "Bun.serve refuses what is no HTTP request itself, without a body.",
+  webSocketRelay: "Bun.serve does not lend the connection of a WebSocket.",
+};
 
 describe("the single-file binary", () => {
   beforeAll(async () => {

@@ -2,7 +2,11 @@ import { describe } from "vitest";
 import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
-const gaps = { bareRefusals: "Deno.serve refuses what is no HTTP request itself, without a body." };
+const gaps = {
+  bareRefusals: "Deno.serve refuses what is no HTTP request itself, without a body.",
+  webSocketRelay: "Deno.serve does not lend the connection of a WebSocket.",
+  noCallerPause: "Deno reads a WebSocket whether its messages are wanted or not.",
+};
 
 describe("Deno", () => {
   // The flag makes a request's signal tell of clients that leave, and of nothing else.

@@ -3,14 +3,15 @@ import { createRequire } from "node:module";
 /** What of the package `ws` the tests use; it comes without types. */
 interface Socket {
   on(event: string, listener: (...args: never[]) => void): void;
-  send(data: string | Uint8Array): void;
-  ping(): void;
+  send(data: string | Uint8Array, options?: { fin: boolean }): void;
+  ping(data?: string): void;
   pause(): void;
   resume(): void;
   close(code?: number, reason?: string): void;
   terminate(): void;
   readonly protocol: string;
   readonly readyState: number;
+  readonly bufferedAmount: number;
 }
 
 interface Package {
@@ -22,8 +23,10 @@ interface Package {
   WebSocketServer: new (options: {
     server?: unknown;
     noServer?: boolean;
-    handleProtocols?: () => string | false;
+    maxPayload?: number;
+    handleProtocols?: (offered: ReadonlySet<string>) => string | false;
   }) => {
+    handleUpgrade(req: unknown, socket: unknown, head: unknown, done: (socket: Socket) => void): void;
     on(
       event: "connection",
       listener: (socket: Socket, request: { headers: Record<string, string>; url: string }) => void,
@@ -41,7 +44,7 @@ export type { Socket };
 /** What a connection came to: a socket, or the HTTP answer in its place. */
 export type Opened =
   | { socket: Socket; inbox: Inbox; status: 101 }
-  | { socket: null; status: number; json: Record<string, unknown> };
+  | { socket: null; status: number; json: Record<string, unknown>; headers: Record<string, unknown> };
 
 /** Messages as they come, to be awaited. */
 export interface Inbox {
@@ -57,17 +60,23 @@ export interface Inbox {
 /** Opens a WebSocket, or tells what came instead. */
 export function openSocket(
   url: string,
-  options: { protocols?: readonly string[]; headers?: Readonly<Record<string, string>> } = {},
+  options: {
+    protocols?: readonly string[];
+    headers?: Readonly<Record<string, string>>;
+    /** Aborts the attempt. */
+    signal?: AbortSignal;
+  } = {},
 ): Promise<Opened> {
   return new Promise((resolve, reject) => {
     const { protocols = [], headers = {} } = options;
     const socket = new WebSocket(url.replace(/^http/, "ws"), protocols, { headers });
+    options.signal?.addEventListener("abort", () => socket.terminate());
     const inbox = collect(socket);
     socket.on("open", () => resolve({ socket, inbox, status: 101 }));
     socket.on("error", ((error: Error) => reject(error)) as never);
     socket.on("unexpected-response", ((
       _req: unknown,
-      res: AsyncIterable<Buffer> & { statusCode: number },
+      res: AsyncIterable<Buffer> & { statusCode: number; headers: Record<string, unknown> },
     ) => {
       void (async () => {
         let text = "";
@@ -75,6 +84,7 @@ export function openSocket(
         resolve({
           socket: null,
           status: res.statusCode,
+          headers: res.headers,
           json: JSON.parse(text || "{}") as Record<string, unknown>,
         });
       })();

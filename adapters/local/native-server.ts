@@ -1,0 +1,164 @@
+import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
+import { ApiError } from "../../lib/errors.ts";
+import { asksForWebSocket } from "../../lib/http/websocket.ts";
+import type { Tunnel } from "../../lib/proxy.ts";
+import { crashReply, hostProblem, listenProblem, refusal } from "../http-server.ts";
+import type { HttpServer, ListenOptions } from "../http-server.ts";
+import { Relay } from "./relay.ts";
+import { askForUpgrade, type Declined } from "./upgrade.ts";
+
+/** A caller that sends nothing and answers no ping for so long is gone, seconds. */
+export const silentCallerSeconds = 600;
+
+/** A server of a runtime, as far as stopping it goes. */
+export interface NativeServer {
+  port: number;
+  /** Resolves when the last request is answered. */
+  stop(): Promise<void>;
+  /** Ends what is left. Absent where only the end of the process does. */
+  cut?(): void;
+}
+
+/**
+ * Makes a WebSocket of a request and has the relay begin once it is open, with the subprotocol if there is one.
+ * Returns what the runtime wants as the answer; throws when the request cannot become a WebSocket any more.
+ */
+export type AcceptWebSocket = (
+  request: Request,
+  relay: Relay,
+  protocol: string | null,
+) => Response | undefined;
+
+/** What the servers of Bun and Deno call for every request, and what is open between callers and the engine. */
+export class RequestService {
+  readonly #options: ListenOptions;
+  readonly #accept: AcceptWebSocket;
+  readonly #hosts = { good: "" };
+  readonly #relays = new Set<Relay>();
+
+  constructor(options: ListenOptions, accept: AcceptWebSocket) {
+    this.#options = options;
+    this.#accept = accept;
+  }
+
+  serve(request: Request): Promise<Response | undefined> {
+    const { headers } = request;
+    const sent = headers.get("host");
+    // Only HTTP/1.0 may leave it out; Bun gives the address of such a request without an origin.
+    if (sent === null)
+      return this.#options.answer(new Request(new URL(request.url, "http://localhost"), request));
+    const problem = hostProblem(sent, this.#hosts);
+    if (problem !== null) return Promise.resolve(refuse(problem));
+    const upgrades = headers.has("upgrade") && request.method === "GET" && asksForWebSocket(headers);
+    return upgrades ? this.#upgrade(request) : this.#options.answer(request);
+  }
+
+  /** The answer for what a handler should never throw. */
+  crashed(error: unknown): Response {
+    const { status, body } = crashReply(error, this.#options.log);
+    return Response.json(body, { status });
+  }
+
+  /** Closes every WebSocket. */
+  stop(): void {
+    for (const relay of this.#relays) relay.stop();
+  }
+
+  async #upgrade(request: Request): Promise<Response | undefined> {
+    const { answer, answerUpgrade } = this.#options;
+    if (!answerUpgrade) return answer(request);
+    const problem = handshakeProblem(request.headers);
+    // The version is what RFC 6455, 4.4 wants told.
+    if (problem !== null) return refuse(problem, { "sec-websocket-version": "13" });
+    const decided = await answerUpgrade(request);
+    if (decided instanceof Response) return decided;
+    try {
+      return await this.#connect(request, decided);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      const { status, headers } = error;
+      return Response.json(error.body(), { status, headers: { ...headers } });
+    }
+  }
+
+  async #connect(request: Request, tunnel: Tunnel): Promise<Response | undefined> {
+    const key = request.headers.get("sec-websocket-key") ?? "";
+    const upstream = await askForUpgrade(withoutExtensions(tunnel), request.signal);
+    if (!upstream.switched) return passOn(upstream);
+    const { socket, head, headers } = upstream;
+    if (headers.get("sec-websocket-accept") !== acceptFor(key)) {
+      socket.destroy();
+      throw tunnel.unreachable(new Error("its answer is no WebSocket handshake"));
+    }
+    const relay = new Relay(socket, head, () => this.#relays.delete(relay));
+    this.#relays.add(relay);
+    try {
+      return this.#accept(request, relay, headers.get("sec-websocket-protocol") ?? tunnel.protocol);
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
+  }
+}
+
+/** Starts a runtime's server. Throws ListenError; `isUnknownName` tells its error for a name without an address. */
+export function startNative(
+  { host, port }: Pick<ListenOptions, "host" | "port">,
+  service: RequestService,
+  start: () => NativeServer,
+  isUnknownName: (error: Error) => boolean,
+): HttpServer {
+  let server: NativeServer;
+  try {
+    server = start();
+  } catch (error) {
+    const unknown = error instanceof Error && isUnknownName(error);
+    throw listenProblem(unknown ? Object.assign(error, { code: "ENOTFOUND" }) : error, host, port);
+  }
+  let stopped: Promise<void> | null = null;
+  const stop = (): Promise<void> => (stopped ??= server.stop());
+  return {
+    host,
+    port: server.port,
+    stop() {
+      service.stop();
+      void stop();
+    },
+    async drained(graceMs) {
+      let timer: ReturnType<typeof setTimeout> | undefined;
+      const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, graceMs)));
+      await Promise.race([stop(), late.then(() => server.cut?.())]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+function refuse(problem: string, headers: Record<string, string> = {}): Response {
+  return Response.json(refusal(problem), { status: 400, headers });
+}
+
+function handshakeProblem(headers: Headers): string | null {
+  const key = headers.get("sec-websocket-key") ?? "";
+  if (headers.get("sec-websocket-version") !== "13") return "The WebSocket version must be 13.";
+  return /^[A-Za-z0-9+/]{22}==$/.test(key) ? null : "The Sec-WebSocket-Key must be 16 bytes in base64.";
+}
+
+/** What proves that a server read the handshake (RFC 6455, 4.2.2). */
+function acceptFor(key: string): string {
+  return createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+}
+
+/** Frames are read here, so that none may be compressed. */
+function withoutExtensions(tunnel: Tunnel): Tunnel {
+  const { "sec-websocket-extensions": _, ...headers } = tunnel.headers;
+  return { ...tunnel, headers };
+}
+
+function passOn({ status, headers, body }: Declined): Response {
+  const empty = status === 204 || status === 304;
+  if (empty) body.resume();
+  // The runtime frames a stream by itself.
+  headers.delete("content-length");
+  return new Response(empty ? null : (Readable.toWeb(body) as ReadableStream), { status, headers });
+}

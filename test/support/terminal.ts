@@ -1,0 +1,87 @@
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { type Socket, WebSocketServer } from "./websocket.ts";
+
+/** The engine's end of a connection. */
+export interface TerminalEnd {
+  socket: Socket;
+  url: string;
+  headers: Record<string, string>;
+  /** Bodies of the pongs that came. */
+  pongs: string[];
+  closed: Promise<{ code: number; reason: string }>;
+}
+
+/** An engine's terminal that says back what it hears. */
+export interface Terminal {
+  url: string;
+  /** The connections so far. */
+  ends: TerminalEnd[];
+  /** The newest connection. */
+  last(): TerminalEnd;
+  stop(): void;
+}
+
+/**
+ * Starts it. It says back what it hears, texts behind `heard `; `bye` has it close with 4001. Below `/refused` it
+ * declines with 410, below `/silent` it never answers; of subprotocols it knows `pty.v2`.
+ */
+export async function startTerminal(): Promise<Terminal> {
+  const server = createServer((_req, res) => res.writeHead(404).end('{"name":"NotFoundError"}'));
+  const ends: TerminalEnd[] = [];
+  const wss = new WebSocketServer({
+    noServer: true,
+    maxPayload: 1024 ** 3,
+    handleProtocols: (offered: ReadonlySet<string>) => (offered.has("pty.v2") ? "pty.v2" : false),
+  });
+  server.on("upgrade", (req: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (req.url?.includes("/silent")) return;
+    if (req.url?.includes("/refused")) {
+      const body = '{"name":"GoneError"}';
+      socket.end(
+        `HTTP/1.1 410 Gone\r\nContent-Type: application/json\r\nWWW-Authenticate: Basic realm="engine"\r\n` +
+          `Content-Length: ${body.length}\r\n\r\n${body}`,
+      );
+      return;
+    }
+    wss.handleUpgrade(req, socket, head, (ws) => ends.push(terminalEnd(ws, req)));
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    ends,
+    last() {
+      const end = ends.at(-1);
+      if (!end) throw new Error("nobody connected");
+      return end;
+    },
+    stop() {
+      for (const { socket } of ends) socket.terminate();
+      server.closeAllConnections();
+      server.close();
+    },
+  };
+}
+
+function terminalEnd(socket: Socket, req: IncomingMessage): TerminalEnd {
+  const pongs: string[] = [];
+  socket.on("pong", ((data: Buffer) => pongs.push(data.toString())) as never);
+  socket.on("error", () => undefined);
+  socket.on("message", ((data: Buffer, binary: boolean) => {
+    if (!binary && data.toString() === "bye") socket.close(4001, "so long");
+    else socket.send(binary ? data : `heard ${data.toString()}`);
+  }) as never);
+  return {
+    socket,
+    url: req.url ?? "",
+    headers: req.headers as Record<string, string>,
+    pongs,
+    closed: new Promise((resolve) => {
+      socket.on("close", ((code: number, reason: Buffer) =>
+        resolve({ code, reason: reason.toString() })) as never);
+    }),
+  };
+}
