@@ -1,8 +1,10 @@
 import { createHandler, type Handler } from "../handlers/index.ts";
 import { toApiError } from "../lib/errors.ts";
 import type { Host } from "../lib/host.ts";
+import { asksForWebSocket } from "../lib/http/websocket.ts";
 import { logFormatter } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
+import { connectWebSocket } from "./cloudflare/websocket.ts";
 import { createPortableHost, portableConfig } from "./portable-host.ts";
 import { durableObjectStorages, type DurableObjectStorage } from "./storage/durable-object.ts";
 import { createMemoryStorage } from "./storage/memory.ts";
@@ -78,7 +80,9 @@ export class OpenWorkServer {
       console.error(error instanceof Error ? error.stack : error);
       return failed();
     }
-    return handler(request);
+    if (request.method !== "GET" || !asksForWebSocket(request.headers)) return handler(request);
+    const decided = await handler.upgrade(request);
+    return decided instanceof Response ? decided : connectWebSocket(decided);
   }
 
   async #start(): Promise<Handler> {

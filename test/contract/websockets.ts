@@ -180,7 +180,8 @@ function slowness(connect: Connect, runtime: Runtime): void {
       const { socket, inbox, engine } = await connect();
       engine.socket.pause();
       flood(socket);
-      expect((await inbox.closed).code).toBe(1013);
+      // With what it has not read yet the runtime may drop the connection before its close frame has arrived.
+      expect([1006, 1013]).toContain((await inbox.closed).code);
       engine.socket.resume();
       expect((await engine.closed).code).toBe(1013);
     },
