@@ -2,6 +2,8 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { placeCall } from "../../lib/engine/rules.ts";
+import { programs } from "../contract/subject.ts";
+import { buildOnce } from "../support/build.ts";
 import { type Engine, startEngine } from "../support/engine.ts";
 import { clientToken, freshDirectory, startServer, type TestServer } from "../support/server.ts";
 import { openSocket } from "../support/websocket.ts";
@@ -111,22 +113,39 @@ describe("the real engine behind the proxy", () => {
     expect(text).toContain("server.connected");
   });
 
-  test("a shell in a terminal echoes, over a WebSocket with a browser's credentials (I64)", async () => {
-    const made = await server.request<{ id: string }>("POST", proxied("/pty"), {
-      json: { command: "/bin/sh", args: [], title: "shell" },
-    });
-    expect(made.status).toBe(200);
-    const opened = await openSocket(`${server.url}${proxied(`/pty/${made.json.id}/connect`)}`, {
-      protocols: ["openwork", `openwork.bearer.${clientToken}`],
-    });
-    if (!opened.socket) throw new Error(`answered ${opened.status}`);
-    expect(opened.socket.protocol).toBe("openwork");
-    opened.socket.send("echo $((40 + 2))-from-the-shell\n");
-    await opened.inbox.until("42-from-the-shell");
-    opened.socket.close(1000);
-    await opened.inbox.closed;
-    expect((await server.request("DELETE", proxied(`/pty/${made.json.id}`))).status).toBe(200);
-  });
+  const others = [
+    ["Bun", [programs.bun]],
+    ["Deno", [programs.deno, "run", "-A", "--unstable-no-legacy-abort"]],
+  ] as const;
+  test.each([["Node", null], ...others] as const)(
+    "a shell in a terminal echoes, over a WebSocket with a browser's credentials, on %s (I64)",
+    async (_runtime, runtime) => {
+      const other =
+        runtime &&
+        (await startServer({
+          command: [...runtime, join(await buildOnce(), "adapters/cli.js")],
+          workspace: server.workspace,
+          flags: ["--opencode-base-url", engine.url],
+          env: { OPENWORK_OPENCODE_USERNAME: "opencode", OPENWORK_OPENCODE_PASSWORD: "pw" },
+        }));
+      const { request, url } = other ?? server;
+      const made = await request<{ id: string }>("POST", proxied("/pty"), {
+        json: { command: "/bin/sh", args: [], title: "shell" },
+      });
+      expect(made.status).toBe(200);
+      const opened = await openSocket(`${url}${proxied(`/pty/${made.json.id}/connect`)}`, {
+        protocols: ["openwork", `openwork.bearer.${clientToken}`],
+      });
+      if (!opened.socket) throw new Error(`answered ${opened.status}`);
+      expect(opened.socket.protocol).toBe("openwork");
+      opened.socket.send("echo $((40 + 2))-from-the-shell\n");
+      await opened.inbox.until("42-from-the-shell");
+      opened.socket.close(1000);
+      await opened.inbox.closed;
+      expect((await request("DELETE", proxied(`/pty/${made.json.id}`))).status).toBe(200);
+      await other?.stop();
+    },
+  );
 
   test("a reload waits until the engine answers again, and tells how long", async () => {
     const { status, json } = await server.request<{ ok: boolean; tookMs: number }>("POST", "~/engine/reload");
