@@ -84,10 +84,9 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
 
 async function listen(options: ListenOptions): Promise<HttpServer> {
   let server: BunServer;
-  const service = new RequestService(options, (request, relay, protocol) => {
+  const service = new RequestService<undefined>(options, (request, relay, protocol) => {
     const headers: Record<string, string> = protocol === null ? {} : { "sec-websocket-protocol": protocol };
-    if (!server.upgrade(request, { headers, data: relay })) throw new Error("the caller went away");
-    return undefined;
+    return server.upgrade(request, { headers, data: relay }) ? undefined : null;
   });
   const start = (): NativeServer => {
     server = serve(options, service);
@@ -97,7 +96,7 @@ async function listen(options: ListenOptions): Promise<HttpServer> {
   return startNative(options, service, start, (error) => Reflect.get(error, "code") === "EINVAL");
 }
 
-function serve({ host, port }: ListenOptions, service: RequestService): BunServer {
+function serve({ host, port }: ListenOptions, service: RequestService<undefined>): BunServer {
   return bunRuntime().serve({
     hostname: host,
     port,

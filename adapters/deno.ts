@@ -65,12 +65,8 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
 
 async function listen(options: ListenOptions): Promise<HttpServer> {
   const { host, port } = options;
-  const service = new RequestService(options, acceptWebSocket);
-  const serve = async (request: Request): Promise<Response> => {
-    const response = await service.serve(request);
-    if (!response) throw new Error("a request was left without an answer");
-    return response;
-  };
+  const service = new RequestService<Response>(options, acceptWebSocket);
+  const serve = (request: Request): Promise<Response> => service.serve(request);
   const onError = (error: unknown): Response => service.crashed(error);
   const start = (): NativeServer => {
     // What it prints when it listens is said by the command, in the configured format.

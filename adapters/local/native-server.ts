@@ -22,27 +22,28 @@ export interface NativeServer {
 
 /**
  * Makes a WebSocket of a request and has the relay begin once it is open, with the subprotocol if there is one.
- * Returns what the runtime wants as the answer; throws when the request cannot become a WebSocket any more.
+ * Returns what the runtime wants as the answer; null when the request cannot become a WebSocket any more.
  */
-export type AcceptWebSocket = (
+export type AcceptWebSocket<Accepted> = (
   request: Request,
   relay: Relay,
   protocol: string | null,
-) => Response | undefined;
+) => Accepted | null;
 
 /** What the servers of Bun and Deno call for every request, and what is open between callers and the engine. */
-export class RequestService {
+export class RequestService<Accepted extends Response | undefined> {
   readonly #options: ListenOptions;
-  readonly #accept: AcceptWebSocket;
+  readonly #accept: AcceptWebSocket<Accepted>;
   readonly #hosts = { good: "" };
   readonly #relays = new Set<Relay>();
+  #stopping = false;
 
-  constructor(options: ListenOptions, accept: AcceptWebSocket) {
+  constructor(options: ListenOptions, accept: AcceptWebSocket<Accepted>) {
     this.#options = options;
     this.#accept = accept;
   }
 
-  serve(request: Request): Promise<Response | undefined> {
+  serve(request: Request): Promise<Response | Accepted> {
     const { headers } = request;
     const sent = headers.get("host");
     // Only HTTP/1.0 may leave it out; Bun gives the address of such a request without an origin.
@@ -62,10 +63,11 @@ export class RequestService {
 
   /** Closes every WebSocket. */
   stop(): void {
+    this.#stopping = true;
     for (const relay of this.#relays) relay.stop();
   }
 
-  async #upgrade(request: Request): Promise<Response | undefined> {
+  async #upgrade(request: Request): Promise<Response | Accepted> {
     const { answer, answerUpgrade } = this.#options;
     if (!answerUpgrade) return answer(request);
     const problem = handshakeProblem(request.headers);
@@ -82,7 +84,7 @@ export class RequestService {
     }
   }
 
-  async #connect(request: Request, tunnel: Tunnel): Promise<Response | undefined> {
+  async #connect(request: Request, tunnel: Tunnel): Promise<Response | Accepted> {
     const key = request.headers.get("sec-websocket-key") ?? "";
     const upstream = await askForUpgrade(withoutExtensions(tunnel), request.signal);
     if (!upstream.switched) return passOn(upstream);
@@ -93,19 +95,18 @@ export class RequestService {
     }
     const relay = new Relay(socket, head, () => this.#relays.delete(relay));
     this.#relays.add(relay);
-    try {
-      return this.#accept(request, relay, headers.get("sec-websocket-protocol") ?? tunnel.protocol);
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    }
+    if (this.#stopping) relay.stop();
+    const accepted = this.#accept(request, relay, headers.get("sec-websocket-protocol") ?? tunnel.protocol);
+    if (accepted !== null) return accepted;
+    socket.destroy();
+    return refuse("The connection cannot become a WebSocket.");
   }
 }
 
 /** Starts a runtime's server. Throws ListenError; `isUnknownName` tells its error for a name without an address. */
 export function startNative(
   { host, port }: Pick<ListenOptions, "host" | "port">,
-  service: RequestService,
+  service: { stop(): void },
   start: () => NativeServer,
   isUnknownName: (error: Error) => boolean,
 ): HttpServer {

@@ -40,8 +40,8 @@ export class Relay {
   readonly #onEnd: () => void;
   readonly #frames = new ServerFrameReader();
   #caller: CallerSocket | null = null;
-  /** A close was passed on: what still comes is nobody's. */
-  #ended = false;
+  /** How it ended: what still comes is nobody's. */
+  #ended: { code: number; reason: string } | null = null;
   #lookAgain: ReturnType<typeof setTimeout> | undefined;
 
   /** `head` is what the engine has sent already; `onEnd` is called when its connection is gone. */
@@ -57,11 +57,11 @@ export class Relay {
 
   /** Begins, once the caller has its WebSocket. */
   open(caller: CallerSocket): void {
-    this.#caller = caller;
-    if (this.#engine.destroyed) {
-      this.#engineGone();
+    if (this.#ended) {
+      caller.close(this.#ended.code, this.#ended.reason);
       return;
     }
+    this.#caller = caller;
     this.#fromEngine(this.#early);
     this.#engine.on("data", (chunk: Buffer) => this.#fromEngine(chunk));
     this.#engine.once("end", () => this.#leaveEngine());
@@ -83,6 +83,7 @@ export class Relay {
     if (!this.#ended && (code === noCloseCode || isCloseCode(code))) this.#sayGoodbye(code, reason);
     // Without a close frame nobody waits for its answer.
     else if (!this.#ended) this.#engine.destroy();
+    this.#caller = null;
     this.#stopWaiting();
   }
 
@@ -137,7 +138,7 @@ export class Relay {
   }
 
   #sayGoodbye(code: number, reason: string): void {
-    this.#ended = true;
+    this.#ended = { code, reason };
     this.#tell({ kind: "close", code, reason });
     this.#leaveEngine();
     this.#stopWaiting();
@@ -151,9 +152,9 @@ export class Relay {
   #engineGone(): void {
     this.#stopWaiting();
     this.#onEnd();
-    if (this.#ended || !this.#caller) return;
-    this.#ended = true;
+    if (this.#ended) return;
     // What a gateway says whose other side ended without a word (registered with IANA).
-    this.#caller.close(1014, "The engine's connection ended.");
+    this.#ended = { code: 1014, reason: "The engine's connection ended." };
+    this.#caller?.close(this.#ended.code, this.#ended.reason);
   }
 }

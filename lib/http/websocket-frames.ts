@@ -1,4 +1,4 @@
-/** Messages larger than this are refused, bytes: a relay holds each one whole. Also what Deno's own sockets take. */
+/** Messages larger than this are refused, bytes: a relay holds each one whole. Deno's own sockets take one byte less. */
 export const mostMessageBytes: number = 64 * 1024 * 1024;
 
 /** Close code of a close frame without one; never sent itself (RFC 6455, 7.4.1). */
@@ -23,6 +23,7 @@ export class WebSocketProtocolError extends Error {
 
 const opcodes = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
 const encoder = new TextEncoder();
+const decoder = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 
 /** One frame as a client sends it: whole and masked with a fresh key (RFC 6455, 5.3). */
 export function clientFrame(message: WebSocketMessage): Uint8Array {
@@ -131,7 +132,7 @@ export function isCloseCode(code: number): boolean {
 
 function utf8(bytes: Uint8Array): string {
   try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    return decoder.decode(bytes);
   } catch {
     throw new WebSocketProtocolError(1007, "A text is not UTF-8.");
   }

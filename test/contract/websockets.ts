@@ -32,6 +32,7 @@ export function webSockets(runtime: Runtime): void {
     const connect: Connect = (options) => connected(subject, terminal, options);
     messages(connect);
     endings(connect, runtime);
+    brokenFrames(connect, runtime);
     slowness(connect, runtime);
     handshakes(connect, () => subject);
     refusals(runtime, () => subject);
@@ -149,6 +150,24 @@ function flood(socket: Socket): void {
   for (let i = 0; i < 64; i += 1) socket.send(new Uint8Array(mebibyte));
 }
 
+function brokenFrames(connect: Connect, runtime: Runtime): void {
+  it.skipIf(runtime.gaps.webSocketRelay === undefined)(
+    "closes both sides when the engine breaks the protocol, as the caller would",
+    async () => {
+      for (const [code, bytes] of [
+        [1002, [0xc1, 0]],
+        [1007, [0x81, 1, 0xff]],
+        [1009, [0x82, 127, 0, 0, 1, 0, 0, 0, 0, 0]],
+      ] as const) {
+        const { inbox, engine } = await connect();
+        engine.wire.write(Uint8Array.from(bytes));
+        expect((await inbox.closed).code).toBe(code);
+        expect((await engine.closed).code).toBe(code);
+      }
+    },
+  );
+}
+
 function slowness(connect: Connect, runtime: Runtime): void {
   const { noCallerPause } = runtime.gaps;
   it("slows the engine down for a caller that does not read", async () => {
@@ -258,6 +277,15 @@ function refusals(runtime: Runtime, of: () => Subject): void {
     const answer = await refused({ path: "/pty/refused/connect", headers: bearer });
     expect(answer).toMatchObject({ status: 410, json: { name: "GoneError" } });
     expect(answer.socket ?? answer.headers).not.toHaveProperty("www-authenticate");
+  });
+
+  it("opens nothing for an engine that did not read the handshake", async () => {
+    const answer = refused({ path: "/pty/bogus/connect", headers: bearer });
+    // Where bytes are joined the caller itself finds out.
+    if (runtime.gaps.webSocketRelay === undefined) {
+      const { status } = await answer.catch(() => ({ status: 0 }));
+      expect([0, 502]).toContain(status);
+    } else expect(await answer).toMatchObject({ status: 502, json: { code: "opencode_unreachable" } });
   });
 
   it("tells of an engine that is silent or away", async () => {

@@ -6,6 +6,8 @@ import { type Socket, WebSocketServer } from "./websocket.ts";
 /** The engine's end of a connection. */
 export interface TerminalEnd {
   socket: Socket;
+  /** For bytes that no WebSocket would send. */
+  wire: Duplex;
   url: string;
   headers: Record<string, string>;
   /** Bodies of the pongs that came. */
@@ -25,7 +27,7 @@ export interface Terminal {
 
 /**
  * Starts it. It says back what it hears, texts behind `heard `; `bye` has it close with 4001. Below `/refused` it
- * declines with 410, below `/silent` it never answers; of subprotocols it knows `pty.v2`.
+ * declines with 410, below `/silent` it never answers, below `/bogus` it answers no handshake's key; of subprotocols it knows `pty.v2`.
  */
 export async function startTerminal(): Promise<Terminal> {
   const server = createServer((_req, res) => res.writeHead(404).end('{"name":"NotFoundError"}'));
@@ -45,7 +47,12 @@ export async function startTerminal(): Promise<Terminal> {
       );
       return;
     }
-    wss.handleUpgrade(req, socket, head, (ws) => ends.push(terminalEnd(ws, req)));
+    if (req.url?.includes("/bogus")) {
+      socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+      socket.write("Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n");
+      return;
+    }
+    wss.handleUpgrade(req, socket, head, (ws) => ends.push(terminalEnd(ws, socket, req)));
   });
   await new Promise<void>((resolve) => {
     server.listen(0, "127.0.0.1", resolve);
@@ -66,7 +73,7 @@ export async function startTerminal(): Promise<Terminal> {
   };
 }
 
-function terminalEnd(socket: Socket, req: IncomingMessage): TerminalEnd {
+function terminalEnd(socket: Socket, wire: Duplex, req: IncomingMessage): TerminalEnd {
   const pongs: string[] = [];
   socket.on("pong", ((data: Buffer) => pongs.push(data.toString())) as never);
   socket.on("error", () => undefined);
@@ -76,6 +83,7 @@ function terminalEnd(socket: Socket, req: IncomingMessage): TerminalEnd {
   }) as never);
   return {
     socket,
+    wire,
     url: req.url ?? "",
     headers: req.headers as Record<string, string>,
     pongs,
