@@ -1,4 +1,4 @@
-import { toApiError } from "../lib/errors.ts";
+import { ApiError, toApiError } from "../lib/errors.ts";
 import type { Log } from "../lib/host.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 
@@ -66,6 +66,13 @@ export function hostProblem(host: string, memo: { good: string }): string | null
 /** The body for a client that did not speak HTTP well enough for a handler to see its request. */
 export function refusal(message: string): { code: string; message: string } {
   return { code: "invalid_request", message };
+}
+
+/** The answer of a tunnel that could not be opened. Throws what is no ApiError. */
+export function tunnelRefusal(error: unknown): Response {
+  if (!(error instanceof ApiError)) throw error;
+  const { status, headers } = error;
+  return Response.json(error.body(), { status, headers: { ...headers } });
 }
 
 /** Logs what a handler should never throw, and makes the answer that keeps the details to the log. */

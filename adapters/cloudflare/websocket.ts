@@ -1,5 +1,5 @@
-import { ApiError } from "../../lib/errors.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
+import { tunnelRefusal } from "../http-server.ts";
 
 /** What the platform adds to an answer that switched to the WebSocket protocol. */
 type WithSocket = Response & { readonly webSocket?: object | null };
@@ -13,8 +13,7 @@ export async function connectWebSocket(tunnel: Tunnel): Promise<Response> {
   try {
     response = await ask(tunnel);
   } catch (error) {
-    if (!(error instanceof ApiError)) throw error;
-    return Response.json(error.body(), { status: error.status, headers: { ...error.headers } });
+    return tunnelRefusal(error);
   }
   const headers = new Headers(response.headers);
   tunnel.cleanAnswerHeaders(headers);

@@ -1,14 +1,13 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
-import { ApiError } from "../../lib/errors.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
-import { crashReply, hostProblem, listenProblem, refusal } from "../http-server.ts";
+import { crashReply, hostProblem, listenProblem, refusal, tunnelRefusal } from "../http-server.ts";
 import type { HttpServer, ListenOptions } from "../http-server.ts";
 import { Relay } from "./relay.ts";
 import { askForUpgrade, type Declined } from "./upgrade.ts";
 
-/** A caller that sends nothing and answers no ping for so long is gone, seconds. */
+/** A caller of whom nothing comes for so long, no answer to a ping either, is gone; seconds. */
 export const silentCallerSeconds = 600;
 
 /** A server of a runtime, as far as stopping it goes. */
@@ -78,9 +77,7 @@ export class RequestService<Accepted extends Response | undefined> {
     try {
       return await this.#connect(request, decided);
     } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      const { status, headers } = error;
-      return Response.json(error.body(), { status, headers: { ...headers } });
+      return tunnelRefusal(error);
     }
   }
 

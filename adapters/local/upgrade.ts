@@ -37,6 +37,8 @@ export async function askForUpgrade(tunnel: Tunnel, gone: AbortSignal): Promise<
   const { socket } = res;
   socket.setTimeout(0);
   socket.setNoDelay(true);
+  // Finds a target that vanished without a word.
+  socket.setKeepAlive(true, 30_000);
   return { switched: true, socket, head, headers };
 }
 
@@ -49,14 +51,15 @@ function exchange(tunnel: Tunnel, gone: AbortSignal): Promise<{ res: IncomingMes
     const req = send({ hostname: hostname.replace(/^\[|\]$/g, ""), port, path, headers, agent: false });
     // Only until there is an answer: some runtimes abort a request's signal when it has been answered.
     const leave = (): void => void req.destroy(new Error("the caller went away"));
-    const timer = setTimeout(() => {
-      reject(tunnel.timedOut());
-      req.destroy();
-    }, tunnel.timeoutMs);
     const settled = (): void => {
       clearTimeout(timer);
       gone.removeEventListener("abort", leave);
     };
+    const timer = setTimeout(() => {
+      settled();
+      reject(tunnel.timedOut());
+      req.destroy();
+    }, tunnel.timeoutMs);
     req.once("upgrade", (res: IncomingMessage, _socket, head: Buffer) => {
       settled();
       resolve({ res, head });

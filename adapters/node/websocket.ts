@@ -5,7 +5,7 @@ import type { ApiError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/host.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
-import type { AnswerUpgrade } from "../http-server.ts";
+import { tunnelRefusal, type AnswerUpgrade } from "../http-server.ts";
 import { askForUpgrade, type Declined, type Upgraded } from "../local/upgrade.ts";
 
 /** What the HTTP server lends. */
@@ -140,9 +140,7 @@ async function openTunnel(
     return;
   }
   if (upstream instanceof Error) {
-    const { status, headers } = upstream;
-    const answer = Response.json(upstream.body(), { status, ...(headers ? { headers } : {}) });
-    await sendAnswer(req, socket, answer, options);
+    await sendAnswer(req, socket, tunnelRefusal(upstream), options);
     return;
   }
   if (!upstream.switched) {

@@ -27,16 +27,19 @@ export interface Terminal {
 
 /**
  * Starts it. It says back what it hears, texts behind `heard `; `bye` has it close with 4001. Below `/refused` it
- * declines with 410, below `/silent` it never answers, below `/bogus` it answers no handshake's key; of subprotocols it knows `pty.v2`.
+ * declines with 410, below `/silent` it never answers, below `/deflate`
+ * it compresses for who can, below `/bogus` it answers no handshake's key; of subprotocols it knows `pty.v2`.
  */
 export async function startTerminal(): Promise<Terminal> {
   const server = createServer((_req, res) => res.writeHead(404).end('{"name":"NotFoundError"}'));
   const ends: TerminalEnd[] = [];
-  const wss = new WebSocketServer({
+  const common = {
     noServer: true,
     maxPayload: 1024 ** 3,
     handleProtocols: (offered: ReadonlySet<string>) => (offered.has("pty.v2") ? "pty.v2" : false),
-  });
+  };
+  const plain = new WebSocketServer(common);
+  const deflating = new WebSocketServer({ ...common, perMessageDeflate: { threshold: 0 } });
   server.on("upgrade", (req: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (req.url?.includes("/silent")) return;
     if (req.url?.includes("/refused")) {
@@ -52,6 +55,7 @@ export async function startTerminal(): Promise<Terminal> {
       socket.write("Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n");
       return;
     }
+    const wss = req.url?.includes("/deflate") ? deflating : plain;
     wss.handleUpgrade(req, socket, head, (ws) => ends.push(terminalEnd(ws, socket, req)));
   });
   await new Promise<void>((resolve) => {

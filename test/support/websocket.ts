@@ -24,6 +24,7 @@ interface Package {
     server?: unknown;
     noServer?: boolean;
     maxPayload?: number;
+    perMessageDeflate?: { threshold: number };
     handleProtocols?: (offered: ReadonlySet<string>) => string | false;
   }) => {
     handleUpgrade(req: unknown, socket: unknown, head: unknown, done: (socket: Socket) => void): void;
