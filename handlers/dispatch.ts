@@ -14,7 +14,7 @@ import { readJsonBody, validate, type HeldBody } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
 import { prefersAsync, runAsync } from "./async-requests.ts";
 import { RequestContext } from "./request-context.ts";
-import { respond } from "./respond.ts";
+import { Responder } from "./respond.ts";
 import { RouteTable, type Match } from "./router.ts";
 
 /** A read that took longer than this was held, milliseconds: its caller's token may have been revoked meanwhile. */
@@ -46,11 +46,13 @@ export class Dispatcher {
   readonly #mounted: RouteTable;
   readonly #cors: CorsHeaders;
   readonly #mounting: Mounting;
+  readonly #responder: Responder;
   readonly #refusedHost: (request: Request) => ApiError | null;
 
   constructor(services: Services, routes: readonly Route[], mounting: Mounting) {
     this.#services = services;
     this.#mounting = mounting;
+    this.#responder = new Responder(services.host.Response);
     this.#table = new RouteTable(routes);
     this.#mounted = new RouteTable(
       routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")),
@@ -63,15 +65,22 @@ export class Dispatcher {
 
   /** The answer to a request for a target below the base path, or to one that lies `elsewhere`; never throws. */
   async handle(request: Request, target: Target, elsewhere = false): Promise<Response> {
-    const { host } = this.#services;
-    const common = this.#cors(request.headers.get("origin"));
     const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: false };
-    const reply: HttpReply =
-      request.method === "OPTIONS"
-        ? { status: 204, headers: preflightHeaders(common, request), text: "" }
-        : await this.#answer(request, target, trace, elsewhere);
-    const shared = request.method === "OPTIONS" ? {} : common;
-    const response = respond(host.Response, reply, shared, request.method === "HEAD");
+    let common = this.#cors(request.headers.get("origin"));
+    let reply: Reply;
+    if (request.method === "OPTIONS") {
+      reply = { status: 204, headers: preflightHeaders(common, request), text: "" };
+      common = {};
+    } else {
+      try {
+        if (elsewhere) throw notFound();
+        reply = await this.#run(request, this.#locate(target), trace);
+      } catch (error) {
+        reply = this.#errorReply(error, trace);
+      }
+    }
+    if ("tunnel" in reply) reply = this.#errorReply(new Error("a tunnel for a plain request"), trace);
+    const response = this.#responder.respond(reply, common, request.method === "HEAD");
     this.#log(request, target, response.status, trace);
     return response;
   }
@@ -93,20 +102,9 @@ export class Dispatcher {
       this.#log(request, target, 101, trace);
       return reply.tunnel;
     }
-    const response = respond(host.Response, reply, this.#cors(origin), false);
+    const response = this.#responder.respond(reply, this.#cors(origin), false);
     this.#log(request, target, response.status, trace);
     return response;
-  }
-
-  async #answer(request: Request, target: Target, trace: Trace, elsewhere: boolean): Promise<HttpReply> {
-    try {
-      if (elsewhere) throw notFound();
-      const reply = await this.#run(request, this.#locate(target), trace);
-      if ("tunnel" in reply) throw new Error("a tunnel is no answer to a plain request");
-      return reply;
-    } catch (error) {
-      return this.#errorReply(error, trace);
-    }
   }
 
   #errorReply(error: unknown, trace: { error?: string }): HttpReply {
@@ -147,7 +145,10 @@ export class Dispatcher {
     const route = pickMethod(located.match, request.method);
     if (route.access !== "public") trace.auth = route.access;
     const headers = trace.upgrade ? withProtocolToken(request.headers) : request.headers;
-    const caller = route.anyHost ? anonymous : await this.#authenticate(route, request, headers);
+    let caller = anonymous;
+    if (route.access !== "public") {
+      caller = await this.#services.authenticator.authenticate(headers, route.access, route.basic);
+    } else if (!route.anyHost) await this.#insistOnHostOrToken(request, headers);
     if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError(
         "read_only",
@@ -197,17 +198,14 @@ export class Dispatcher {
   }
 
   /** A public route is for anybody who asks for it under a name of this server, and for those who have a token. */
-  async #authenticate(route: Route, request: Request, headers: Headers): Promise<Caller> {
-    const { authenticator } = this.#services;
-    if (route.access !== "public") return authenticator.authenticate(headers, route.access, route.basic);
+  async #insistOnHostOrToken(request: Request, headers: Headers): Promise<void> {
     const refusal = this.#refusedHost(request);
-    if (refusal) {
-      await authenticator
-        .authenticate(headers, "client")
-        .catch(() => authenticator.authenticate(headers, "host"))
-        .catch(() => Promise.reject(refusal));
-    }
-    return anonymous;
+    if (!refusal) return;
+    const { authenticator } = this.#services;
+    await authenticator
+      .authenticate(headers, "client")
+      .catch(() => authenticator.authenticate(headers, "host"))
+      .catch(() => Promise.reject(refusal));
   }
 
   #readBody(request: Request, { bodyLimit }: Route, schema: Schema, caller: Caller): Promise<HeldBody> {

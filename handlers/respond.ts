@@ -1,13 +1,48 @@
 import type { HttpReply } from "../lib/route.ts";
 
-/**
- * Builds the Response of a reply with the common headers, using the class that the host supplies. Headers
- * stay one plain object: that is the fast path of the Node adapter.
- */
-export function respond(
+type Fields = Readonly<Record<string, string>>;
+
+/** Builds every Response, with the class that the host supplies. */
+export class Responder {
+  readonly #Response: typeof Response;
+  /** The headers of most JSON answers by the common ones they are made of; null where they cannot be shared. */
+  readonly #shared: WeakMap<Fields, Headers> | null;
+
+  constructor(ResponseClass: typeof Response) {
+    this.#Response = ResponseClass;
+    // The class of the Node adapter is fastest with a plain object, and writes into it.
+    this.#shared = ResponseClass === globalThis.Response ? new WeakMap() : null;
+  }
+
+  /** The Response of a reply with the common headers; of the same `common` headers, what was made once is used again. */
+  respond(reply: HttpReply, common: Fields, headOnly: boolean): Response {
+    if (this.#shared && reply.headers === undefined && !headOnly) {
+      const text = jsonOf(reply);
+      if (text !== null) {
+        const headers = this.#jsonHeaders(this.#shared, common);
+        return new this.#Response(text, { status: reply.status ?? 200, headers });
+      }
+    }
+    return respond(this.#Response, reply, common, headOnly);
+  }
+
+  #jsonHeaders(shared: WeakMap<Fields, Headers>, common: Fields): Headers {
+    const known = shared.get(common);
+    if (known) return known;
+    const headers = new Headers({ "content-type": "application/json", ...common });
+    shared.set(common, headers);
+    return headers;
+  }
+}
+
+function jsonOf(reply: HttpReply): string | null {
+  return "json" in reply ? JSON.stringify(reply.json) : "jsonText" in reply ? reply.jsonText : null;
+}
+
+function respond(
   ResponseClass: typeof Response,
   reply: HttpReply,
-  common: Readonly<Record<string, string>>,
+  common: Fields,
   headOnly: boolean,
 ): Response {
   if ("response" in reply) return withHeaders(ResponseClass, reply.response, common, headOnly);
@@ -20,7 +55,7 @@ export function respond(
     // A checked boundary: every BodyInit takes bytes, whatever buffer is below them.
     return new ResponseClass(headOnly ? null : (body as BodyInit | null), { status, headers });
   }
-  const json = "json" in reply ? JSON.stringify(reply.json) : "jsonText" in reply ? reply.jsonText : null;
+  const json = jsonOf(reply);
   const text = json ?? ("text" in reply ? reply.text : "");
   const headers: Record<string, string> = {
     "content-type": json === null ? "text/plain; charset=utf-8" : "application/json",
@@ -36,7 +71,7 @@ export function respond(
 function withHeaders(
   ResponseClass: typeof Response,
   response: Response,
-  common: Readonly<Record<string, string>>,
+  common: Fields,
   headOnly: boolean,
 ): Response {
   const { headers } = response;
