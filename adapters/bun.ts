@@ -70,7 +70,7 @@ function bunRuntime(): BunRuntime {
 const patientFetch = ((input: RequestInfo | URL, init?: RequestInit) =>
   fetch(input, { ...init, timeout: false } as RequestInit)) as typeof fetch;
 
-const runtime: LocalRuntime = { fetch: patientFetch, Response: globalThis.Response };
+const runtime: LocalRuntime = { fetch: patientFetch, Response: globalThis.Response, sharesHeaders: true };
 
 /** The host of a Bun process: storages on the disk, each confined to its directory, and the process's network. */
 export function createBunHost(config: ServerConfig, options: LocalHostOptions = {}): Host {

@@ -52,7 +52,7 @@ export class Dispatcher {
   constructor(services: Services, routes: readonly Route[], mounting: Mounting) {
     this.#services = services;
     this.#mounting = mounting;
-    this.#responder = new Responder(services.host.Response);
+    this.#responder = new Responder(services.host);
     this.#table = new RouteTable(routes);
     this.#mounted = new RouteTable(
       routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")),

@@ -1,3 +1,4 @@
+import type { Host } from "../lib/host.ts";
 import type { HttpReply } from "../lib/route.ts";
 
 type Fields = Readonly<Record<string, string>>;
@@ -8,10 +9,9 @@ export class Responder {
   /** The headers of most JSON answers by the common ones they are made of; null where they cannot be shared. */
   readonly #shared: WeakMap<Fields, Headers> | null;
 
-  constructor(ResponseClass: typeof Response) {
-    this.#Response = ResponseClass;
-    // The class of the Node adapter is fastest with a plain object, and writes into it.
-    this.#shared = ResponseClass === globalThis.Response ? new WeakMap() : null;
+  constructor(host: Pick<Host, "Response" | "sharesHeaders">) {
+    this.#Response = host.Response;
+    this.#shared = host.sharesHeaders ? new WeakMap() : null;
   }
 
   /** The Response of a reply with the common headers; of the same `common` headers, what was made once is used again. */

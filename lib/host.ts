@@ -109,6 +109,8 @@ export interface Host {
   Response: typeof Response;
   /** Base64 for large contents; without it they are coded in script. */
   base64?: Base64Codec;
+  /** That class copies the headers it is given, and faster when it is given a `Headers`: so answers may share one. Default: no. */
+  sharesHeaders?: boolean;
   log: Log;
   /**
    * Paths of files in a workspace that may well hold a text, as a program of the machine finds them; absent

@@ -18,6 +18,8 @@ export interface LocalRuntime {
   rawFetch?: typeof fetch;
   /** The class that this runtime's server sends fastest. */
   Response: typeof Response;
+  /** See {@link Host}. */
+  sharesHeaders?: boolean;
 }
 
 /** What a host needs to know that is no setting. */
@@ -99,6 +101,7 @@ export function createLocalHost(
     ...(runtime.rawFetch && { rawFetch: runtime.rawFetch }),
     Response: runtime.Response,
     base64: bufferCodec,
+    ...(runtime.sharesHeaders && { sharesHeaders: true }),
     log: options.log ?? createNodeLog(config.log, options.version ?? version).log,
     ...(ripgrep !== null && {
       grep: ({ path }, query, signal) =>

@@ -140,7 +140,8 @@ export function createListener(
   isStopping: () => boolean,
 ): NodeListener {
   // The adapter passes a null through, which its types do not say.
-  const adapter = createServerAdapter(answer as Answer);
+  // Said outright, because finding it out loads the built-in HTTP client: five megabytes that few servers need.
+  const adapter = createServerAdapter(answer as Answer, { __useCustomAbortCtrl: true });
   const hosts = { good: "" };
   async function respond(req: IncomingMessage, res: ServerResponse, next?: () => void): Promise<void> {
     const problem = requestProblem(req, hosts);

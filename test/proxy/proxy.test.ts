@@ -444,7 +444,8 @@ describe("reload and status", () => {
     const unreachable = await away.client.get("/opencode/x");
     expect(unreachable.status).toBe(502);
     const records = await away.client.get(`/workspace/${away.id}/audit`);
-    expect(records.json.items[0]).toMatchObject({ action: "engine.reload", target: "http://127.0.0.1:9/" });
+    // A reload that fails leaves no entry (contract, section 8).
+    expect(records.json.items).toEqual([]);
     const told = [reloaded, audit, status, proxied, failed, unreachable, records].map(({ json }) => json);
     expect(JSON.stringify([told, host.logged, away.host.logged])).not.toMatch(/pa(?:%40|@)ss/);
   });
