@@ -175,23 +175,42 @@ export class CatalogKeeper {
   }
 
   async #takeIn(changes: readonly Change[]): Promise<void> {
+    // What is written in one directory, one after another, is looked at in one go: its events keep the order.
+    let dir = "";
+    let names = new Set<string>();
+    const lookAtThem = async (): Promise<void> => {
+      const these = names;
+      names = new Set();
+      if (these.size > 0) await this.#look(dir, these);
+    };
     for (const change of changes) {
-      const target = change.op === "move" ? change.to : change.path;
-      await this.#knowParents(target);
-      if (change.op === "move" && this.index.get(change.from) && this.index.isDir(split(target).dir)) {
-        this.index.move(change.from, target);
-        this.#raise({ type: "rename", path: change.from, toPath: target });
-        await this.#refresh(target);
-        await this.#refresh(split(change.from).dir);
-        await this.#refresh(split(target).dir);
-      } else if (change.op === "mkdir" && this.index.isDir(target)) {
-        // Each operation has its event (wire contract, 10.13), also one that found things as they were to be.
-        this.#raise({ type: "mkdir", path: target });
-      } else {
-        for (const path of pathsOf(change)) {
-          const { dir, name } = split(path);
-          await this.#look(dir, new Set([name]));
-        }
+      const place = split(change.op === "move" ? change.to : change.path);
+      const isNext = change.op === "write" && !names.has(place.name);
+      if (!isNext || place.dir !== dir) await lookAtThem();
+      await this.#knowParents(change.op === "move" ? change.to : change.path);
+      if (isNext) {
+        ({ dir } = place);
+        names.add(place.name);
+      } else await this.#takeInOne(change);
+    }
+    await lookAtThem();
+  }
+
+  async #takeInOne(change: Change): Promise<void> {
+    const target = change.op === "move" ? change.to : change.path;
+    if (change.op === "move" && this.index.get(change.from) && this.index.isDir(split(target).dir)) {
+      this.index.move(change.from, target);
+      this.#raise({ type: "rename", path: change.from, toPath: target });
+      await this.#refresh(target);
+      await this.#refresh(split(change.from).dir);
+      await this.#refresh(split(target).dir);
+    } else if (change.op === "mkdir" && this.index.isDir(target)) {
+      // Each operation has its event (wire contract, 10.13), also one that found things as they were to be.
+      this.#raise({ type: "mkdir", path: target });
+    } else {
+      for (const path of pathsOf(change)) {
+        const { dir, name } = split(path);
+        await this.#look(dir, new Set([name]));
       }
     }
   }
