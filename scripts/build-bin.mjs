@@ -6,7 +6,9 @@ import { join } from "node:path";
 const repo = join(import.meta.dirname, "..");
 const ours = join(repo, "test/node_modules/@oven/bun-linux-x64/bin/bun");
 const bun = existsSync(ours) ? ours : "bun";
-const args = ["build", "--compile", "--minify", "--outfile", "out/openwork-server", "dist/adapters/cli.js"];
+// Compiled ahead, it starts in less than half the time, for five megabytes more.
+const options = ["--compile", "--minify", "--bytecode", "--format=esm"];
+const args = ["build", ...options, "--outfile", "out/openwork-server", "dist/adapters/cli.js"];
 const { status, error } = spawnSync(bun, args, { cwd: repo, stdio: "inherit" });
 if (error) process.stderr.write(`build:bin: ${bun} cannot be run; install Bun, or run npm run tools.\n`);
 process.exit(status ?? 1);
