@@ -23,7 +23,7 @@ export async function runAsync(
       const { tokenHash } = context.caller.actor;
       context.services.asyncRequests.add(id, { tokenHash, workspaceId: context.workspace.id }, answer);
       const mount = context.mount ? `/w/${encodeURIComponent(context.mount.id)}` : "";
-      const location = `${context.outside.base}${mount}/requests/${id}`;
+      const location = `${context.publicAddress.base}${mount}/requests/${id}`;
       resolve({
         status: 202,
         headers: { location, "preference-applied": "respond-async" },

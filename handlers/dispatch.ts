@@ -2,7 +2,7 @@ import { anonymous, type Caller } from "../lib/auth.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { refusedHost } from "../lib/http/allowed-hosts.ts";
-import { outsideOf, type Mounting } from "../lib/outside.ts";
+import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
 import { decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Context, HttpReply, LogNote, Reply, Route, Schema } from "../lib/route.ts";
@@ -93,7 +93,7 @@ export class Dispatcher {
     let reply: Reply;
     try {
       if (elsewhere) throw notFound();
-      insistOnAllowedOrigin(origin, host.config.corsOrigins, outsideOf(request, this.#mounting).host);
+      insistOnAllowedOrigin(origin, host.config.corsOrigins, publicAddressOf(request, this.#mounting).host);
       reply = await this.#run(request, this.#locate(target), trace);
     } catch (error) {
       reply = this.#errorReply(error, trace);

@@ -1,5 +1,5 @@
 import type { Host } from "../lib/host.ts";
-import { belowBase, checkBasePath } from "../lib/outside.ts";
+import { belowBase, checkBasePath } from "../lib/public-address.ts";
 import { targetOf, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Route } from "../lib/route.ts";

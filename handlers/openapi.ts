@@ -25,10 +25,10 @@ export function openapiRoutes(table: () => readonly Route[]): readonly Route[] {
         paths: v.looseObject({}),
       }),
       summary: "This description, in OpenAPI 3.1.",
-      handle: async ({ services, outside }) => {
+      handle: async ({ services, publicAddress }) => {
         const kept = texts.get(services) ?? describe(services);
         texts.set(services, kept);
-        const serverUrl = JSON.stringify(outside.origin + outside.base).slice(1, -1);
+        const serverUrl = JSON.stringify(publicAddress.origin + publicAddress.base).slice(1, -1);
         return { jsonText: (await kept).replaceAll(anyServer, () => serverUrl) };
       },
     }),

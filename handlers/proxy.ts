@@ -40,10 +40,10 @@ export interface Below {
 }
 
 /** Splits the target of a proxied request behind the segment that names the proxy. */
-export function belowPrefix(context: Pick<Context, "target" | "mount" | "outside">): Below {
+export function belowPrefix(context: Pick<Context, "target" | "mount" | "publicAddress">): Below {
   const { path, segments, search } = context.target;
   const prefix = `/${segments.slice(0, context.mount ? 3 : 1).join("/")}`;
-  return { mountPath: () => context.outside.base + prefix, path: path.slice(prefix.length), search };
+  return { mountPath: () => context.publicAddress.base + prefix, path: path.slice(prefix.length), search };
 }
 
 /** The engine proxy (wire contract, 10.14). */

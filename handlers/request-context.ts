@@ -1,5 +1,5 @@
 import type { Caller } from "../lib/auth.ts";
-import { outsideOf, type Mounting, type Outside } from "../lib/outside.ts";
+import { publicAddressOf, type Mounting, type PublicAddress } from "../lib/public-address.ts";
 import type { Target } from "../lib/paths.ts";
 import type { Context, LogNote } from "../lib/route.ts";
 import type { Services } from "../lib/services.ts";
@@ -55,8 +55,8 @@ export class RequestContext implements Context {
     return this.located;
   }
 
-  get outside(): Outside {
-    return outsideOf(this.request, this.mounting);
+  get publicAddress(): PublicAddress {
+    return publicAddressOf(this.request, this.mounting);
   }
 
   /** Some runtimes make a signal only when it is asked for. */

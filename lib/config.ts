@@ -1,6 +1,6 @@
 import type { ServerConfig, TokenSource } from "./host.ts";
 import { isHostEntry } from "./http/allowed-hosts.ts";
-import { checkBasePath } from "./outside.ts";
+import { checkBasePath } from "./public-address.ts";
 import { checkSettings } from "./settings/file.ts";
 import type { ParsedFlags } from "./settings/flags.ts";
 import { pathsFor, type Paths } from "./settings/paths.ts";

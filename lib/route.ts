@@ -1,7 +1,7 @@
 import type { GenericSchema, InferOutput } from "valibot";
 import type { Caller } from "./auth.ts";
 import type { ErrorCode } from "./errors.ts";
-import type { Outside } from "./outside.ts";
+import type { PublicAddress } from "./public-address.ts";
 import type { Target } from "./paths.ts";
 import type { Tunnel } from "./proxy.ts";
 import type { Scope } from "./scopes.ts";
@@ -36,8 +36,8 @@ export interface Context<Query = unknown, Body = unknown> {
   readonly request: Request;
   /** Where the request goes, below the base path and with a mount still in front. */
   readonly target: Target;
-  /** How the caller sees this server; links and locations start with `outside.base`. */
-  readonly outside: Outside;
+  /** How the caller sees this server; links and locations start with `publicAddress.base`. */
+  readonly publicAddress: PublicAddress;
   readonly services: Services;
   /** Decoded path parameters. */
   readonly params: Readonly<Record<string, string>>;

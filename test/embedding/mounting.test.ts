@@ -1,7 +1,7 @@
 import { describe, expect, expectTypeOf, it } from "vitest";
 import { createMemoryHost } from "../../adapters/memory-host.ts";
 import { createHandler, type Handler } from "../../handlers/index.ts";
-import { belowBase, checkBasePath } from "../../lib/outside.ts";
+import { belowBase, checkBasePath } from "../../lib/public-address.ts";
 import { targetOf } from "../../lib/paths.ts";
 
 const settings = { token: "c", hostToken: "h" };

@@ -1,7 +1,7 @@
 import { Target } from "./paths.ts";
 
 /** How callers see this server: what links and locations are made of. */
-export interface Outside {
+export interface PublicAddress {
   /** Scheme and host, such as `https://example.org`, without a path. */
   readonly origin: string;
   /** Host and port as in an origin. */
@@ -43,10 +43,10 @@ function first(headers: Headers, name: string, valid: RegExp): string | null {
 }
 
 /** How the caller of a request sees this server. A proxy is believed only where it is trusted: anybody can send its headers. */
-export function outsideOf(
+export function publicAddressOf(
   request: Request,
   { basePath, trustProxy }: Pick<Mounting, "basePath" | "trustProxy">,
-): Outside {
+): PublicAddress {
   const { protocol, host } = new URL(request.url);
   if (!trustProxy) return { origin: `${protocol}//${host}`, host, base: basePath };
   const { headers } = request;
