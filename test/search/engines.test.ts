@@ -3,7 +3,8 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileS
 import { dirname, join } from "node:path";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { candidatesOf, findRipgrep, suitsRipgrep } from "../../adapters/ripgrep.ts";
+import { candidatesOf, suitsRipgrep } from "../../adapters/ripgrep.ts";
+import { ripgrep } from "../support/ripgrep.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import type { Host } from "../../lib/host.ts";
 import type { ContentHit } from "../../lib/search/content.ts";
@@ -11,8 +12,6 @@ import { eventually } from "../files/support.ts";
 import { temporaryDir } from "../storage/temporary-dir.ts";
 import { configOf, put, startMemoryServer, workspaceAt } from "../support/memory-host.ts";
 import { clientToken, freshDirectory, startServer } from "../support/server.ts";
-
-const ripgrep = findRipgrep();
 
 /** Contents that tempt a search to see something else in them. */
 const contents: Readonly<Record<string, Uint8Array>> = Object.fromEntries(
@@ -54,7 +53,7 @@ const contents: Readonly<Record<string, Uint8Array>> = Object.fromEntries(
   }).map(([path, content]) => [path, Buffer.from(content)]),
 );
 
-test.runIf(ripgrep !== null)("with and without ripgrep a search finds the same", async () => {
+test("with and without ripgrep a search finds the same", async () => {
   using dir = temporaryDir();
   for (const [path, content] of Object.entries(contents)) {
     mkdirSync(dirname(join(dir.path, path)), { recursive: true });
@@ -189,7 +188,7 @@ test("a scan ends when the client goes away", async () => {
   await handler.close();
 });
 
-test.runIf(ripgrep !== null)("what ripgrep would see otherwise is scanned", async () => {
+test("what ripgrep would see otherwise is scanned", async () => {
   const server = await startServer();
   writeFileSync(join(server.workspace, "plain"), "needle");
   writeFileSync(join(server.workspace, "odd"), Buffer.from([0xff, 0x0a]));

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { candidatesOf, findRipgrep, ripgrepArgs } from "../../adapters/ripgrep.ts";
+import { ripgrep } from "../support/ripgrep.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import { searchContent, type ContentHit, type ContentQuery } from "../../lib/search/content.ts";
 import { searchNames } from "../../lib/search/names.ts";
@@ -18,8 +19,6 @@ import {
 } from "../support/memory-host.ts";
 import { viewerOf } from "../files-io/subjects.ts";
 
-const ripgrep = findRipgrep();
-
 interface Subject {
   client: Client;
   ws: string;
@@ -33,7 +32,7 @@ async function start(engine: "scan" | "ripgrep"): Promise<Subject> {
   const dir = temporaryDir();
   const storage = createDiskStorage(dir.path, { watch: false });
   const grep =
-    engine === "ripgrep" && ripgrep !== null
+    engine === "ripgrep"
       ? {
           grep: (_: unknown, query: ContentQuery, signal: AbortSignal) =>
             candidatesOf(ripgrep, dir.path, query, signal),
@@ -55,16 +54,8 @@ async function start(engine: "scan" | "ripgrep"): Promise<Subject> {
   };
 }
 
-const hasRipgrep = ripgrep !== null;
-
-/** Where there is no ripgrep these tests are reported as skipped. */
-describe.each([
-  ["scan", true],
-  ["ripgrep", hasRipgrep],
-] as const)("contents, by %s", (engine, isThere) => {
-  const it = test.runIf(isThere);
-
-  it("where it is: path, line, column and the line", async () => {
+describe.each(["scan", "ripgrep"] as const)("contents, by %s", (engine) => {
+  test("where it is: path, line, column and the line", async () => {
     using subject = await start(engine);
     await subject.put("b.txt", "one\r\ntwo needle, needle\nthree\nneedle");
     await subject.put("a/x.md", "😀 needle");
@@ -85,7 +76,7 @@ describe.each([
     ).toEqual(json);
   });
 
-  it.each(["-e", "--pre=touch", "$(touch x)", "a.c", "[x", "\\d", "-", "--", '"', "é", " ", "*", "(a|b)"])(
+  test.each(["-e", "--pre=touch", "$(touch x)", "a.c", "[x", "\\d", "-", "--", '"', "é", " ", "*", "(a|b)"])(
     "the text is taken as it is: %j",
     async (q) => {
       using subject = await start(engine);
@@ -96,7 +87,7 @@ describe.each([
     },
   );
 
-  it("case: smart, sensitive, ignored", async () => {
+  test("case: smart, sensitive, ignored", async () => {
     using subject = await start(engine);
     await subject.put("f", "Word\nword\nWÖRD\n");
     const lines = async (query: Record<string, string>): Promise<number[]> =>
@@ -108,7 +99,7 @@ describe.each([
     expect(await lines({ q: "wörd" })).toEqual([3]);
   });
 
-  it("what is left out: binary and large files, ignored ones unless asked for, links", async () => {
+  test("what is left out: binary and large files, ignored ones unless asked for, links", async () => {
     using subject = await start(engine);
     using outside = temporaryDir();
     const elsewhere = createDiskStorage(outside.path);
@@ -136,7 +127,7 @@ describe.each([
     ]);
   });
 
-  it("I05: viewers never see what protected files hold", async () => {
+  test("I05: viewers never see what protected files hold", async () => {
     using subject = await start(engine);
     for (const path of [".env", "deep/server.key", "open"]) await subject.put(path, "needle");
     const token = await viewerOf(subject.client);
@@ -148,7 +139,7 @@ describe.each([
     expect(await seen({})).toEqual([".env", "deep/server.key", "open"]);
   });
 
-  it("a limit cuts and says so; long lines are cut around the hit", async () => {
+  test("a limit cuts and says so; long lines are cut around the hit", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 30; n += 1) await subject.put(`f${n}`, "needle\n".repeat(30));
     await subject.put("long", `${"a".repeat(5000)}haystack${"b".repeat(5000)}`);
@@ -160,7 +151,7 @@ describe.each([
     expect(hit.text).toContain("haystack");
   });
 
-  it("as lines: each hit as it is found, and what it came to", async () => {
+  test("as lines: each hit as it is found, and what it came to", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 20; n += 1) await subject.put(`f${n}`, "needle");
     const answer = await subject.search(
@@ -176,7 +167,7 @@ describe.each([
     expect(lines.at(-1)).toEqual({ done: true, truncated: false, engine });
   });
 
-  it("ends with its reader", async () => {
+  test("ends with its reader", async () => {
     using subject = await start(engine);
     for (let n = 0; n < 50; n += 1) await subject.put(`f${n}`, "needle\n".repeat(20));
     const request = new Request(`http://x${subject.ws}/files/search?kind=content&q=needle&limit=1000`, {
