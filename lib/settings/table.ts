@@ -334,10 +334,11 @@ export function helpText(): string {
     lines.push(`  ${" ".repeat(width)}${row.variable ? `[${row.variable}] ` : ""}Default: ${row.default}`);
   }
   lines.push(`  ${"--version".padEnd(width)}Prints the version alone.`);
-  lines.push(`  ${"--help, -h".padEnd(width)}Prints this text.`, "", "Set by the environment only:");
+  lines.push(`  ${"--help, -h".padEnd(width)}Prints this text.`, "", "Without a flag:");
   for (const row of settingsTable) {
     if (row.flag || !row.variable) continue;
-    lines.push(`  ${row.variable}`, `      ${row.about}`, `      Default: ${row.default}`);
+    const key = row.key ? `, or ${row.key} in the settings file` : "";
+    lines.push(`  ${row.variable}${key}`, `      ${row.about}`, `      Default: ${row.default}`);
   }
   lines.push("", "A switch takes 1, true, yes, on or 0, false, no, off. A list is JSON, or split at , or ;.");
   lines.push("A flag wins over the environment, the environment over the settings file.");

@@ -58,7 +58,8 @@ function distinct(list: readonly Entry[], { realPath, sources }: WorkspaceInput)
       sources.warn(`Workspace ${entry.path} is the same directory as ${earlier} and left out.`);
       continue;
     }
-    if (isLocal && real === null) sources.warn(`Workspace ${entry.path} is not there (yet).`);
+    if (isLocal && real === null)
+      sources.warn(`Workspace ${entry.path} is not there (yet), or is no directory.`);
     seen.set(entry.path, entry.path);
     if (real !== null) seen.set(real, entry.path);
     kept.push(entry);
@@ -102,5 +103,17 @@ export function resolveWorkspaces(input: WorkspaceInput): WorkspaceConfig[] {
     username: readText(sources, settings.engineUser)?.value,
     password: readText(sources, settings.enginePassword)?.value,
   };
-  return list.map((entry) => workspaceOf(entry, shared, paths));
+  const workspaces = list.map((entry) => workspaceOf(entry, shared, paths));
+  for (const { path, baseUrl } of workspaces) {
+    // Not quoted: it may hold a password.
+    if (baseUrl !== undefined && !isHttp(baseUrl))
+      sources.warn(
+        `The engine URL for ${path} is not an http or https address: its engine cannot be reached.`,
+      );
+  }
+  return workspaces;
+}
+
+function isHttp(text: string): boolean {
+  return URL.canParse(text) && /^https?:$/.test(new URL(text).protocol);
 }

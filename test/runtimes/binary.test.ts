@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { beforeAll, describe } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { processRuntime } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 import { buildOnce } from "../support/build.ts";
@@ -16,5 +17,13 @@ describe("the single-file binary", () => {
     await buildOnce();
     execFileSync(process.execPath, [join(repo, "scripts/build-bin.mjs")], { stdio: "pipe" });
   }, 60_000);
+
+  it("is what the container image takes", () => {
+    const [, path = ""] =
+      /COPY --from=build \/source\/(\S+)/.exec(readFileSync(join(repo, "Containerfile"), "utf8")) ?? [];
+    expect(existsSync(join(repo, path)), path).toBe(true);
+    expect(path).toBe("out/openwork-server");
+  });
+
   behaviour(processRuntime("the binary", gaps, () => [join(repo, "out/openwork-server")]));
 });
