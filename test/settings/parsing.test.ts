@@ -197,12 +197,14 @@ describe("tokens", () => {
   });
 });
 
+/** What is told at start about an engine URL. */
+const toldOf = (url: string): string =>
+  warnings({ env: { OPENWORK_WORKSPACES: "/ws", OPENWORK_OPENCODE_BASE_URL: url } });
+
 describe("addresses", () => {
   test("an engine URL that is no address is told at start, without the URL, which may hold a password", () => {
-    const told = (url: string): string =>
-      warnings({ env: { OPENWORK_WORKSPACES: "/ws", OPENWORK_OPENCODE_BASE_URL: url } });
-    expect(told("not:a-secret@url")).toMatch(/engine URL for \/ws is not an http or https address/);
-    expect(told("not:a-secret@url")).not.toContain("secret");
-    expect(told("http://127.0.0.1:4096")).not.toContain("engine URL");
+    expect(toldOf("not:a-secret@url")).toMatch(/engine URL for \/ws is not an http or https address/);
+    expect(toldOf("not:a-secret@url")).not.toContain("secret");
+    expect(toldOf("http://127.0.0.1:4096")).not.toContain("engine URL");
   });
 });
