@@ -10,8 +10,8 @@ import { Slices, largeDirectory, openOrSkip } from "./walk.ts";
 
 /** What the system says when it grants no more watches. Anything else concerns one directory, which went away. */
 const exhausted: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENFILE", "ENOMEM"]);
-/** Reports gather for this long, milliseconds. */
-const gatherMs = 25;
+/** Reports gather for this long, milliseconds: what a program changes in one go is told in one go. */
+export const gatherMs: number = 50;
 
 /** Whether this kind of watch works here: Linux with its `/proc`, and Node's own `fs.watch`. */
 export function canWatchDirectories(tree: DiskTree): boolean {

@@ -2,7 +2,7 @@ import { sep } from "node:path";
 import { temporaryName } from "../../../lib/storage.ts";
 import type { Watch, WatchBatch } from "../../../lib/storage.ts";
 import type { DiskTree } from "./tree.ts";
-import { canWatchDirectories, watchDirectories } from "./watch-directories.ts";
+import { canWatchDirectories, gatherMs, watchDirectories } from "./watch-directories.ts";
 
 /** The part of the native watcher that is used. */
 interface NativeWatcher {
@@ -50,7 +50,6 @@ export async function watchTree(
     });
     return {
       async close() {
-        if (relay.closed) return;
         relay.close();
         // A watch whose directory is gone cannot always be ended in order.
         await running.unsubscribe().catch(() => undefined);
@@ -71,6 +70,8 @@ class Relay {
   readonly #real: string;
   readonly #prefix: string;
   readonly #listener: (batch: WatchBatch) => void;
+  #gathered = new Set<string>();
+  #gathering: ReturnType<typeof setTimeout> | undefined;
   #check: ReturnType<typeof setTimeout> | undefined;
   #checkedAt = -Infinity;
 
@@ -82,6 +83,7 @@ class Relay {
 
   close(): void {
     this.closed = true;
+    clearTimeout(this.#gathering);
     clearTimeout(this.#check);
   }
 
@@ -89,15 +91,23 @@ class Relay {
     if (this.closed) return;
     if (error !== null) return this.#listener({ paths: [], missed: true });
     this.#checkSoon();
-    const paths = new Set<string>();
     for (const { path, type } of events ?? []) {
       // Without its directory the native watch is deaf, also when the directory comes back.
-      if (path === this.#real && type === "delete")
+      if (path === this.#real && type === "delete") {
+        this.close();
         return this.#listener({ paths: [], missed: true, lost: true });
+      }
       const rel = this.#relative(path);
-      if (rel !== null) paths.add(rel);
+      if (rel !== null) this.#gathered.add(rel);
     }
-    if (paths.size > 0) this.#listener({ paths: [...paths], missed: false });
+    if (this.#gathered.size > 0) this.#gathering ??= setTimeout(() => this.#tell(), gatherMs);
+  }
+
+  #tell(): void {
+    this.#gathering = undefined;
+    const paths = [...this.#gathered];
+    this.#gathered = new Set();
+    this.#listener({ paths, missed: false });
   }
 
   #checkSoon(): void {
