@@ -32,7 +32,8 @@ export interface DiskOptions {
   watch?: boolean;
   /**
    * Confine through `/proc/self/fd` where it exists, which leaves no gap between check and use. False forces
-   * the portable checks, which leave a gap of microseconds. Default: true.
+   * the portable checks: reads, `list` and `stat` then prove by change times that no name on the way was swapped
+   * for a link, and wait while names there change; `walk` and changes leave a gap of microseconds. Default: true.
    */
   procfs?: boolean;
   /** The file system calls; tests inject faults here. Default: `node:fs`. */

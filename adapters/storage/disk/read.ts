@@ -6,6 +6,7 @@ import { entryOf } from "./revision.ts";
 import type { WriteClock } from "./revision.ts";
 import { quote } from "./tree.ts";
 import type { DiskTree, OpenFile } from "./tree.ts";
+import { unswapped } from "./way.ts";
 
 /** Up to here a synchronous read is quicker than a hop to the thread pool and too short to hold others up. */
 const smallFile = 65_536;
@@ -26,10 +27,25 @@ function entryAt(path: string, found: { rel: string; stats: Stats }): Entry {
 }
 
 /** The entry at a path, links followed. */
-export function statPath(tree: DiskTree, path: string): Entry | null {
+export async function statPath(tree: DiskTree, path: string): Promise<Entry | null> {
   storagePathParts(path);
-  const found = tree.look(path);
+  const found = await unswapped(
+    tree,
+    path,
+    () => tree.look(path),
+    ({ rel }) => rel,
+  );
   return found && entryAt(path, found);
+}
+
+function openUnswapped(tree: DiskTree, path: string): Promise<OpenFile | null> {
+  return unswapped(
+    tree,
+    path,
+    () => tree.openFile(path),
+    ({ rel }) => rel,
+    ({ fd }) => tree.fs.closeSync(fd),
+  );
 }
 
 /** Opens a file when its revision can be trusted to change with the next write. */
@@ -40,7 +56,7 @@ async function openSettled(
   patient: boolean,
 ): Promise<OpenFile | null> {
   for (let attempt = 0; ; attempt += 1) {
-    const file = tree.openFile(path);
+    const file = await openUnswapped(tree, path);
     if (file === null) return null;
     const wait = patient && attempt < patientAttempts ? clock.settles(file.stats) : 0;
     if (wait === 0) return file;

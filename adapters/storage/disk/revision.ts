@@ -74,7 +74,7 @@ export function isWriteOf(print: string, stats: Stats): boolean {
 }
 
 /** Older kernels tick file times every 4 to 10 ms; twice that is safe. */
-const tickMs = 20;
+export const tickMs = 20;
 
 /** Gives every file that this storage writes a write time of its own, strictly rising, in microseconds. */
 export class WriteClock {

@@ -5,6 +5,7 @@ import { entryOf } from "./revision.ts";
 import { canUseHelper, walkWithHelper, type Pending } from "./walk-helper.ts";
 import { joinPath } from "./tree.ts";
 import type { Dir, DiskTree } from "./tree.ts";
+import { unswapped } from "./way.ts";
 
 /** The event loop is given back after this many milliseconds of synchronous work. */
 const sliceMs = 8;
@@ -75,6 +76,21 @@ export async function listDirectory(
   names?: ReadonlySet<string>,
 ): Promise<Entry[] | null> {
   storagePathParts(path);
+  const listed = await unswapped(
+    tree,
+    path,
+    () => listOnce(tree, path, names),
+    // The directory itself must not have been swapped either.
+    ({ rel }) => `${rel}/`,
+  );
+  return listed && listed.entries.toSorted((a, b) => compareCodePoints(a.path, b.path));
+}
+
+async function listOnce(
+  tree: DiskTree,
+  path: string,
+  names?: ReadonlySet<string>,
+): Promise<{ rel: string; entries: Entry[] } | null> {
   const found = tree.look(path);
   if (found === null || !found.stats.isDirectory()) return null;
   const entries: Entry[] = [];
@@ -87,7 +103,7 @@ export async function listDirectory(
   } finally {
     dir?.close();
   }
-  return entries.toSorted((a, b) => compareCodePoints(a.path, b.path));
+  return { rel: found.rel, entries };
 }
 
 /** Everything below a directory, in batches. */
