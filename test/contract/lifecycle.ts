@@ -1,3 +1,5 @@
+import { mkdir, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 import { open, send, wait } from "./client.ts";
 import type { Runtime } from "./subject.ts";
@@ -19,6 +21,35 @@ export function lifecycle(runtime: Runtime): void {
     expect({ status, code: json?.["code"] }).toEqual({ status: 409, code: "request_withdrawn" });
     await body;
     expect(subject.log()).toContain("GET /approvals 200");
+  });
+
+  it("is told by a watch what other programs write", async () => {
+    const subject = await runtime.start();
+    try {
+      const { json } = await send(subject, "POST", "~/files/sessions", { json: {} });
+      const { id } = json["session"] as { id: string };
+      const page = await send(subject, "GET", `/files/sessions/${id}/catalog/snapshot`);
+      await mkdir(join(subject.workspace, "made"));
+      await writeFile(join(subject.workspace, "made/elsewhere.txt"), "by another program");
+      let since = Number(page.json["cursor"]);
+      const told: string[] = [];
+      while (!told.includes("made/elsewhere.txt")) {
+        const events = await send(
+          subject,
+          "GET",
+          `/files/sessions/${id}/catalog/events?since=${since}&wait=20`,
+        );
+        const items = events.json["items"] as { path: string }[];
+        // A wait that ends without a word has seen nothing in twenty seconds.
+        expect(items).not.toEqual([]);
+        told.push(...items.map(({ path }) => path));
+        since = Number(events.json["cursor"]);
+      }
+      // Looking for itself at each request is what it does where there is no watch.
+      expect(subject.log()).not.toContain("Cannot watch");
+    } finally {
+      await subject.stop();
+    }
   });
 
   it("will not share its port", async () => {

@@ -17,6 +17,8 @@ export interface Subject {
   url: string;
   /** Id of its workspace. */
   id: string;
+  /** Where its workspace is on this machine's disk; empty where it is not. */
+  workspace: string;
   /** Sent with every request. */
   headers?: Record<string, string>;
   /** Everything printed so far; empty where nobody can read it. */
@@ -75,6 +77,7 @@ export function processRuntime(
       return {
         url: server.url,
         id: server.id,
+        workspace: server.workspace,
         log: server.log,
         stop: async () => ({ code: (await server.stop()).code }),
       };
@@ -106,6 +109,7 @@ export const workerd: Runtime = {
     return {
       url: (await worker.ready).origin,
       id: workspaceId("/workspace"),
+      workspace: "",
       // Under load it was seen to reset a kept connection that the next request had just taken: each has its own.
       headers: { connection: "close" },
       log: () => "",
