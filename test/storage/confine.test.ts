@@ -292,6 +292,28 @@ describe("confinement without procfs, when a name is swapped between any two cal
   });
 });
 
+it("without procfs a file that another program replaces while it is opened is read all the same", async () => {
+  using dir = temporaryDir();
+  const file = join(dir.path, "file");
+  fs.writeFileSync(file, "old");
+  let replaced = 0;
+  const storage = createDiskStorage(dir.path, {
+    procfs: false,
+    fs: {
+      ...nodeFs,
+      openSync: (path, flags, mode) => {
+        const fd = nodeFs.openSync(path, flags, mode);
+        if (path.endsWith("/file") && replaced < 2) {
+          fs.writeFileSync(`${file}.new`, `new ${(replaced += 1)}`);
+          fs.renameSync(`${file}.new`, file);
+        }
+        return fd;
+      },
+    },
+  });
+  expect(await read(storage, "file")).toBe("new 2");
+});
+
 describe("confinement in a race", () => {
   for (const procfs of [true, false]) {
     it(`never touches or shows the outside while names flip, procfs ${procfs}`, async () => {

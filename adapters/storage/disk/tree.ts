@@ -282,7 +282,7 @@ export class DiskTree {
       const stats = this.fs.fstatSync(fd);
       const rel = this.#below(this.#realOf(fd, absolute), path);
       if (!stats.isFile() || rel !== found.rel || !same(stats, this.fs.lstatSync(absolute)))
-        throw outside(path);
+        throw new Replaced(path);
       return fd;
     } catch (error) {
       this.fs.closeSync(fd);
@@ -310,7 +310,8 @@ export class DiskTree {
   verifyDir(fd: number, rel: string): void {
     const absolute = this.absolute(rel);
     if (this.#realOf(fd, absolute) !== absolute) throw outside(rel);
-    if (!this.abilities.proc && !same(this.fs.fstatSync(fd), this.fs.lstatSync(absolute))) throw outside(rel);
+    if (!this.abilities.proc && !same(this.fs.fstatSync(fd), this.fs.lstatSync(absolute)))
+      throw new Replaced(rel);
   }
 
   /**
@@ -342,6 +343,13 @@ export class DiskTree {
     if (found === null || found.rel.endsWith(" (deleted)")) throw nowhere(path);
     if (found.rel === "") throw new StorageError("is_directory", `${quote(path)} is a link to the root.`);
     return { ...splitPath(found.rel), missing: [], stats: found.stats };
+  }
+}
+
+/** What was opened is not what has the name now: it was replaced meanwhile, or a link got in the way. */
+export class Replaced extends StorageError {
+  constructor(path: string) {
+    super("outside", `${quote(path)} was replaced while it was being opened.`, { path });
   }
 }
 

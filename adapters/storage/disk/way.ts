@@ -1,7 +1,7 @@
 import { StorageError } from "../../../lib/storage.ts";
 import { storageError } from "./fs.ts";
 import { tickMs } from "./revision.ts";
-import { quote } from "./tree.ts";
+import { quote, Replaced } from "./tree.ts";
 import type { DiskTree } from "./tree.ts";
 
 /** This often a look is taken again, a tick apart, before it is given up. */
@@ -48,7 +48,11 @@ export async function unswapped<T>(
   let earlier: Way | null = null;
   for (let attempt = 0; attempt < attempts; attempt += 1) {
     const since = Date.now();
-    const found = await look();
+    const found = await lookOnce(look);
+    if (found === "replaced") {
+      await sleep(1);
+      continue;
+    }
     if (found === null || tree.abilities.opath) return found;
     let way: Way | null = null;
     try {
@@ -65,6 +69,16 @@ export async function unswapped<T>(
   throw new StorageError("io", `What leads to ${quote(path)} changes so often that it could not be read.`, {
     path,
   });
+}
+
+/** One look; what was replaced in the middle of it is worth another one. */
+async function lookOnce<T>(look: () => T | null | Promise<T | null>): Promise<T | null | "replaced"> {
+  try {
+    return await look();
+  } catch (error) {
+    if (error instanceof Replaced) return "replaced";
+    throw error;
+  }
 }
 
 /** The change times on the way to what a path names; null when it goes through anything but directories. */
