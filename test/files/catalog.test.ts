@@ -197,10 +197,12 @@ describe("snapshots", () => {
         "lib",
       ]),
     );
+    await eventually(async () =>
+      expect(paths((await session.events(`since=${cursor}`)).json.items)).toEqual([".gitignore", "src/late"]),
+    );
     expect(paths((await session.events(`since=${cursor}&ignore=default`)).json.items)).toEqual([
       ".gitignore",
     ]);
-    expect(paths((await session.events(`since=${cursor}`)).json.items)).toEqual([".gitignore", "src/late"]);
   });
 });
 
