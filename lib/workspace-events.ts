@@ -84,7 +84,8 @@ export class WorkspaceEvents {
     for (;;) {
       if (!this.#live) this.noticeAll();
       await this.settled();
-      const left = Math.max(0, deadline - performance.now());
+      // Timers take whole milliseconds: rounded down, each reader would come back for one more look.
+      const left = Math.max(0, Math.ceil(deadline - performance.now()));
       const page = await this.#feed.wait(since, this.#live ? left : Math.min(left, rescanMs), signal);
       const isOver = performance.now() >= deadline || signal.aborted || this.#feed.closed;
       if (page.items.length > 0 || page.reset || isOver) return page;
