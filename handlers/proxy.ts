@@ -79,6 +79,7 @@ async function send(
     headers: request.headers,
     body,
     signal,
+    onRevoked: services.authenticator.revocationOf(context.caller),
   };
   const startedAt = Date.now();
   const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
@@ -156,6 +157,7 @@ async function engineTunnel(
     unreachable: (cause) => target.unreachable(cause),
     timedOut: () => target.timedOut(),
     timeoutMs: context.services.host.config.engine.timeoutMs,
+    onRevoked: context.services.authenticator.revocationOf(context.caller),
   };
 }
 
@@ -199,6 +201,7 @@ async function proxyRouter(context: Context): Promise<Reply> {
     search: below.search,
     body: await bodyOf(request),
     signal: context.signal,
+    onRevoked: services.authenticator.revocationOf(context.caller),
   };
   const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
   const status = await sending.then((response) => response.status).catch(() => 0);

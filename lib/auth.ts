@@ -75,15 +75,26 @@ export class Authenticator {
 
   /** Whether a caller's credential still counts; tokens may be revoked while a request waits. */
   async stillValid(caller: Caller): Promise<boolean> {
-    const { tokenHash, type } = caller.actor;
-    if (type === "host" || tokenHash === this.#clientHash || tokenHash === "") return true;
-    return (await this.#tokens.find(tokenHash)) !== undefined;
+    return this.#isFixed(caller) || (await this.#tokens.find(caller.actor.tokenHash)) !== undefined;
+  }
+
+  /**
+   * How to be told that a caller's token is revoked; null for those that never are. What the function returns ends
+   * that, and has to be called when nothing is held open for the caller any more.
+   */
+  revocationOf(caller: Caller): ((tell: () => void) => () => void) | null {
+    const { tokenHash } = caller.actor;
+    return this.#isFixed(caller) ? null : (tell) => this.#tokens.onGone(tokenHash, tell);
   }
 
   /** Throws 401 when a caller's token was revoked since its request began. */
   async insistStillValid(caller: Caller): Promise<void> {
     if (!(await this.stillValid(caller)))
       throw unauthorized("The token was revoked while the request waited.");
+  }
+
+  #isFixed({ actor: { tokenHash, type } }: Caller): boolean {
+    return type === "host" || tokenHash === this.#clientHash || tokenHash === "";
   }
 
   #hostActor(header: string | null): Caller | null {

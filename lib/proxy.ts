@@ -1,7 +1,7 @@
 import { engineUrl } from "./engine.ts";
 import { ApiError } from "./errors.ts";
 import type { Host } from "./host.ts";
-import { peekBody } from "./proxy/body.ts";
+import { endable, peekBody } from "./proxy/body.ts";
 import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "./proxy/headers.ts";
 
 /** Where proxied requests go, and how it is told when they cannot. */
@@ -28,6 +28,8 @@ export interface ProxyRequest {
   body: ReadableStream<Uint8Array> | null;
   /** Aborted when the caller goes away; then the target is let go of as well. */
   signal: AbortSignal;
+  /** Calls `end` once the caller's token is revoked, perhaps at once; what it returns ends that. Null: it never is. */
+  onRevoked: ((end: () => void) => () => void) | null;
 }
 
 /** What the checked parts of an upgrade come to: whom to connect the caller's socket to, and with which headers. */
@@ -43,6 +45,11 @@ export interface Tunnel {
   timedOut(): ApiError;
   /** Milliseconds that the target may take to answer. */
   timeoutMs: number;
+  /**
+   * Calls `end` once the caller's token is revoked, perhaps at once; what it returns ends that, and has to be called
+   * when the connection is gone. Null: it never is. Where the runtime itself passes the messages on nobody can end it.
+   */
+  onRevoked: ((end: () => void) => () => void) | null;
 }
 
 /** Answers with these have no body, whatever else they say. */
@@ -75,10 +82,19 @@ export async function forward(
     headers["accept-encoding"] = "identity";
     delete headers["content-length"];
   }
-  const answer = await untilFirstByte(host.rawFetch ?? host.fetch, target, request, headers, firstByteMs);
+  const { answer, letGo } = await untilFirstByte(
+    host.rawFetch ?? host.fetch,
+    target,
+    request,
+    headers,
+    firstByteMs,
+  );
   const rewrite = addressRewriter(target.base, () => target.mountPath());
   const empty = request.method === "HEAD" || bodiless.has(answer.status);
-  if (host.rawFetch && !empty) {
+  // The only answer that never ends by itself.
+  const isEventStream = /^text\/event-stream\b/i.test(answer.headers.get("content-type") ?? "");
+  const onRevoked = isEventStream && !empty ? request.onRevoked : null;
+  if (host.rawFetch && !empty && !onRevoked) {
     // Made for this request alone: nothing is gained by making it again.
     cleanAnswerHeaders(answer.headers, rewrite);
     return answer;
@@ -90,7 +106,8 @@ export async function forward(
     passed.delete("content-length");
   }
   if (empty) await answer.body?.cancel();
-  return new host.Response(empty ? null : answer.body, { status: answer.status, headers: passed });
+  const body = onRevoked && answer.body ? endable(answer.body, letGo, onRevoked) : answer.body;
+  return new host.Response(empty ? null : body, { status: answer.status, headers: passed });
 }
 
 async function untilFirstByte(
@@ -99,7 +116,7 @@ async function untilFirstByte(
   request: ProxyRequest,
   headers: Readonly<Record<string, string>>,
   firstByteMs: number,
-): Promise<Response> {
+): Promise<{ answer: Response; letGo(): void }> {
   const { signal, method, body } = request;
   const controller = new AbortController();
   const abort = (): void => controller.abort();
@@ -111,7 +128,7 @@ async function untilFirstByte(
     abort();
   }, firstByteMs);
   try {
-    return await fetch(engineUrl(target.base, (request.path || "/") + request.search), {
+    const answer = await fetch(engineUrl(target.base, (request.path || "/") + request.search), {
       method,
       headers,
       body,
@@ -120,6 +137,7 @@ async function untilFirstByte(
       // Not every runtime's types know it, every runtime wants it for a streamed body.
       ...(body === null ? {} : { duplex: "half" }),
     } as RequestInit);
+    return { answer, letGo: abort };
   } catch (cause) {
     if (late) throw target.timedOut();
     const refusal = refusalIn(cause);

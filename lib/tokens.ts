@@ -25,6 +25,8 @@ interface Loaded {
 
 /** How long the file is trusted before its revision is looked at again: other processes may edit it (I22). */
 const trustMs = 100;
+/** While a token holds something open, other processes' edits are looked for this often. */
+const lookMs = 1000;
 const longestStore = 16 * 1024 * 1024;
 /** Most characters of a label. */
 export const longestLabel: number = 200;
@@ -35,6 +37,9 @@ export class TokenStore {
   readonly #lock = pLimit(1);
   #loaded: Loaded = { revision: null, rows: [], tokens: [], byHash: new Map() };
   #checkedAt = Number.NEGATIVE_INFINITY;
+  /** Whom to tell that a token is gone, by its hash. */
+  readonly #holders = new Map<string, Set<() => void>>();
+  #looking: ReturnType<typeof setInterval> | undefined;
 
   constructor(file: StoreFile) {
     this.#file = file;
@@ -42,7 +47,7 @@ export class TokenStore {
 
   /** Reads the store; a damaged one is an `ApiError` `token_store_damaged` that names file and position. */
   async load(): Promise<void> {
-    this.#loaded = await this.#read();
+    this.#take(await this.#read());
     this.#checkedAt = performance.now();
   }
 
@@ -91,6 +96,39 @@ export class TokenStore {
     return revoked;
   }
 
+  /**
+   * Calls `tell` once the token with this hash is gone, whoever took it out; at once when it is already. What is
+   * returned ends that, and has to be called when nothing is held open any more.
+   */
+  onGone(hash: string, tell: () => void): () => void {
+    const holders = this.#holders.get(hash) ?? new Set();
+    this.#holders.set(hash, holders.add(tell));
+    this.#looking ??= this.#lookNowAndThen();
+    if (!this.#loaded.byHash.has(hash)) tell();
+    return () => {
+      holders.delete(tell);
+      if (holders.size === 0 && this.#holders.get(hash) === holders) this.#holders.delete(hash);
+      if (this.#holders.size > 0) return;
+      clearInterval(this.#looking);
+      this.#looking = undefined;
+    };
+  }
+
+  #lookNowAndThen(): ReturnType<typeof setInterval> {
+    // A store that cannot be read says of no token that it is gone.
+    const timer = setInterval(() => void this.#refresh().catch(() => undefined), lookMs);
+    // A waiting timer must not keep a process alive; runtimes without processes have no unref.
+    (timer as { unref?: () => void }).unref?.();
+    return timer;
+  }
+
+  #take(loaded: Loaded): void {
+    this.#loaded = loaded;
+    for (const [hash, holders] of this.#holders) {
+      if (!loaded.byHash.has(hash)) for (const tell of [...holders]) tell();
+    }
+  }
+
   async #refresh(): Promise<void> {
     if (performance.now() - this.#checkedAt < trustMs) return;
     await this.#lock(() => this.#reloadIfChanged());
@@ -99,7 +137,7 @@ export class TokenStore {
   async #reloadIfChanged(): Promise<void> {
     if (performance.now() - this.#checkedAt < trustMs) return;
     const entry = await this.#file.storage.stat(this.#file.path);
-    if ((entry?.revision ?? null) !== this.#loaded.revision) this.#loaded = await this.#read();
+    if ((entry?.revision ?? null) !== this.#loaded.revision) this.#take(await this.#read());
     this.#checkedAt = performance.now();
   }
 
@@ -123,7 +161,7 @@ export class TokenStore {
               ifRevision: this.#loaded.revision,
             },
           ]);
-          this.#loaded = index(entry?.revision ?? null, rows);
+          this.#take(index(entry?.revision ?? null, rows));
           return;
         } catch (error) {
           if (!(error instanceof StorageError && error.code === "conflict") || attempt >= 20) throw error;

@@ -90,8 +90,14 @@ export class RequestService<Accepted extends Response | undefined> {
       socket.destroy();
       throw tunnel.unreachable(new Error("its answer is no WebSocket handshake"));
     }
-    const relay = new Relay(socket, head, () => this.#relays.delete(relay));
+    let unwatch: (() => void) | undefined;
+    const relay = new Relay(socket, head, () => {
+      this.#relays.delete(relay);
+      unwatch?.();
+    });
     this.#relays.add(relay);
+    unwatch = tunnel.onRevoked?.(() => relay.revoked());
+    if (socket.destroyed) unwatch?.();
     if (this.#stopping) relay.stop();
     const accepted = this.#accept(request, relay, headers.get("sec-websocket-protocol") ?? tunnel.protocol);
     if (accepted !== null) return accepted;

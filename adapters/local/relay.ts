@@ -92,6 +92,11 @@ export class Relay {
     this.#end(1001, "The server stops.");
   }
 
+  /** The caller may no more. */
+  revoked(): void {
+    this.#end(1008, "The token was revoked.");
+  }
+
   #fromEngine(chunk: Uint8Array): void {
     if (this.#ended) return;
     try {

@@ -153,6 +153,12 @@ async function openTunnel(
   socket.write(upstream.head);
   upstream.socket.write(caller.release());
   join(socket, upstream.socket);
+  const unwatch = tunnel.onRevoked?.(() => {
+    socket.destroy();
+    upstream.socket.destroy();
+  });
+  if (unwatch && socket.destroyed) unwatch();
+  else if (unwatch) socket.once("close", unwatch);
 }
 
 function letGo(upstream: Upgraded | Declined | ApiError): void {

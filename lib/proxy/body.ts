@@ -29,6 +29,53 @@ export async function peekBody(body: ReadableStream<Uint8Array>, most: number): 
   };
 }
 
+/**
+ * A body that also ends when `watch` says so. `letGo` ends its source, which some runtimes do not do for a reader
+ * that is waiting. What `watch` returns is called at the end.
+ */
+export function endable(
+  body: ReadableStream<Uint8Array>,
+  letGo: () => void,
+  watch: (end: () => void) => () => void,
+): ReadableStream<Uint8Array> {
+  const reader = body.getReader();
+  let ended = false;
+  let unwatch: (() => void) | null = null;
+  const settle = (): void => {
+    ended = true;
+    unwatch?.();
+  };
+  return new ReadableStream<Uint8Array>({
+    start(controller) {
+      unwatch = watch(() => {
+        if (ended) return;
+        settle();
+        controller.close();
+        letGo();
+      });
+      // It may have ended before there was anything to be called.
+      if (ended) unwatch();
+    },
+    async pull(controller) {
+      try {
+        const { done, value } = await reader.read();
+        if (ended) return;
+        if (!done) return controller.enqueue(value);
+        settle();
+        controller.close();
+      } catch (error) {
+        if (ended) return;
+        settle();
+        controller.error(error);
+      }
+    },
+    cancel() {
+      settle();
+      letGo();
+    },
+  });
+}
+
 /** All bytes of a body; null when there are more than `most`. */
 export async function readAll(body: ReadableStream<Uint8Array>, most: number): Promise<Uint8Array | null> {
   const { bytes, whole, body: rest } = await peekBody(body, most);
