@@ -77,7 +77,7 @@ export const routes: readonly Route[] = [
     summary: "Stops serving a workspace, never touching its files; server.json is updated when it names it.",
     handle: async ({ services, workspace, caller }) => {
       const persisted = await forgetWorkspace(services.host, workspace);
-      await services.workspaces.delete(workspace);
+      await services.workspaces.delete(workspace, persisted);
       const summary = `Removed ${workspace.config.name} from the list`;
       await services.audit.record(workspace.id, [
         { actor: caller.actor, action: "workspace.delete", target: "workspace", summary },

@@ -125,7 +125,7 @@ export class TokenStore {
   #take(loaded: Loaded): void {
     this.#loaded = loaded;
     for (const [hash, holders] of this.#holders) {
-      if (!loaded.byHash.has(hash)) for (const tell of [...holders]) tell();
+      if (!loaded.byHash.has(hash)) for (const tell of holders) tell();
     }
   }
 

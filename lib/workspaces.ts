@@ -230,14 +230,17 @@ export class WorkspaceRegistry {
     });
   }
 
-  /** Takes a workspace (never its files) and its exact path from the list, remembered over restarts. */
-  async delete(workspace: Workspace): Promise<void> {
+  /**
+   * Takes a workspace (never its files) and its exact path from the list, remembered over restarts. `persisted`: the
+   * settings file does not name it any more, so that the next start may find the others configured alone.
+   */
+  async delete(workspace: Workspace, persisted: boolean): Promise<void> {
     await this.#changing(async () => {
       if (!this.#list.includes(workspace)) throw notFound(workspace.id);
       const list = this.#list.filter((other) => other !== workspace);
       const deleted = [...this.#deleted, workspace.id];
       const active = this.active === workspace ? this.#list[1] : this.active;
-      await this.#remember(active?.id ?? null, deleted);
+      await this.#remember(active?.id ?? null, deleted, persisted);
       this.#list = list;
       this.#deleted = deleted;
       this.#roots = this.#roots.filter((root) => root !== workspace.path);
@@ -254,13 +257,19 @@ export class WorkspaceRegistry {
     return this.#roots.some((root) => isInside(root, workspace.path));
   }
 
-  /** Remembers the state of this set of workspaces, and leaves alone what other servers remember. */
-  async #remember(active: string | null, deleted: readonly string[]): Promise<void> {
-    const own: Remembered = { configured: this.#configured, active, deleted };
+  /** Remembers the state of this set of workspaces, with `rest` also of what is left of it, and leaves alone what other servers remember. */
+  async #remember(active: string | null, deleted: readonly string[], rest = false): Promise<void> {
+    const left = this.#configured.filter((id) => !deleted.includes(id));
+    const own: Remembered[] = [
+      { configured: this.#configured, active, deleted },
+      ...(rest ? [{ configured: left, active, deleted: [] }] : []),
+    ];
     for (let attempt = 0; ; attempt += 1) {
       const { servers, revision } = await this.#readRemembered();
-      const others = servers.filter((other) => !this.#isOwn(other));
-      const text = `${JSON.stringify({ servers: [own, ...others].slice(0, mostRemembered) }, null, 2)}\n`;
+      const others = servers.filter(
+        (other) => !own.some((one) => isSameSet(one.configured, other.configured)),
+      );
+      const text = `${JSON.stringify({ servers: [...own, ...others].slice(0, mostRemembered) }, null, 2)}\n`;
       const body = new TextEncoder().encode(text);
       try {
         await this.#host.data.commit([{ op: "write", path: rememberedPath, body, ifRevision: revision }]);
@@ -272,15 +281,9 @@ export class WorkspaceRegistry {
     }
   }
 
-  #isOwn({ configured }: Remembered): boolean {
-    return (
-      configured.length === this.#configured.length && this.#configured.every((id) => configured.includes(id))
-    );
-  }
-
   async #recall(): Promise<void> {
     const { servers } = await this.#readRemembered();
-    const remembered = servers.find((one) => this.#isOwn(one));
+    const remembered = servers.find((one) => isSameSet(one.configured, this.#configured));
     if (!remembered) return;
     const deleted = new Set(remembered.deleted);
     const gone = this.#list.filter((workspace) => deleted.has(workspace.id));
@@ -313,6 +316,10 @@ export class WorkspaceRegistry {
       return { servers: [], revision };
     }
   }
+}
+
+function isSameSet(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && b.every((id) => a.includes(id));
 }
 
 function toRemembered(value: unknown): Remembered | null {

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { hostToken } from "../support/server.ts";
 import { startTerminal, type Terminal } from "../support/terminal.ts";
 import type { Socket } from "../support/websocket.ts";
 import { wait } from "./client.ts";
@@ -32,6 +33,8 @@ export function webSockets(runtime: Runtime): void {
     const connect: Connect = (options) => connected(subject, terminal, options);
     messages(connect);
     endings(connect, runtime);
+    // There the platform passes the messages on, and nobody can end it.
+    if (runtime.gaps.noProcess === undefined) revocation(connect, () => subject);
     brokenFrames(connect, runtime);
     slowness(connect, runtime);
     handshakes(connect, () => subject);
@@ -86,6 +89,23 @@ function messages(connect: Connect): void {
     await expect.poll(() => inbox.pongs).toBe(1);
     await expect.poll(() => engine.pongs).toEqual(["are you there"]);
     socket.terminate();
+  });
+}
+
+function revocation(connect: Connect, subject: () => Subject): void {
+  it("ends both sides when the caller's token is revoked", async () => {
+    const headers = { ...subject().headers, "x-openwork-host-token": hostToken };
+    const body = JSON.stringify({ scope: "collaborator" });
+    const issued = await fetch(`${subject().url}/tokens`, { method: "POST", headers, body });
+    const { id, token } = (await issued.json()) as { id: string; token: string };
+    const { inbox, engine } = await connect({ headers: { authorization: `Bearer ${token}` } });
+    const other = await connect();
+    await fetch(`${subject().url}/tokens/${id}`, { method: "DELETE", headers });
+    await inbox.closed;
+    await engine.closed;
+    other.socket.send("still here");
+    await other.inbox.until("heard still here");
+    other.socket.terminate();
   });
 }
 

@@ -45,6 +45,22 @@ describe("the workspace list", () => {
     expect(await ids(changed)).toHaveLength(3);
   });
 
+  it("I96: the active workspace is remembered when the settings file loses another one", async () => {
+    const config = configOf({ workspaces: [workspaceAt("/a"), workspaceAt("/b"), workspaceAt("/c")] });
+    const [a, b, c] = config.workspaces.map((workspace) => workspace.id);
+    const { client, host } = await startMemoryServer(config);
+    const file = { workspaces: config.workspaces.map(({ path }) => ({ path })) };
+    await put(host.settings.storage, "server.json", JSON.stringify(file));
+    await client.post(`/workspaces/${c}/activate`, undefined, asHost);
+    expect((await client.delete(`/workspaces/${b}`, asHost)).json).toMatchObject({
+      persisted: true,
+      activeId: c,
+    });
+    const rest = configOf({ workspaces: [workspaceAt("/a"), workspaceAt("/c")] });
+    const restarted = new Client(await createHandler(memoryHost(rest, { data: host.data })));
+    expect(await ids(restarted)).toEqual([c, a]);
+  });
+
   it("I10: deleting the last authorised workspace authorises nothing else", async () => {
     const config = two({ authorizedRoots: ["/a"] });
     const [a, b] = config.workspaces.map((workspace) => workspace.id);
