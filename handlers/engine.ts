@@ -4,6 +4,7 @@ import {
   engineAddress,
   engineBase,
   engineRefused,
+  engineText,
   engineTimeout,
   parsedOrText,
   type EngineConfig,
@@ -49,15 +50,15 @@ async function disposeInstance({ services, signal }: Context, config: EngineConf
     directory === "" ? "" : `?${new URLSearchParams({ directory: directoryHeader(directory) }).toString()}`;
   const disposal = { method: "POST", path: `/instance/dispose${query}`, signal, bare: true };
   const response = await askEngine(fetch, config, disposal);
-  if (!response.ok) throw await reloadFailed(response, "to the reload");
-  const body = parsedOrText((await response.text()).trim());
+  if (!response.ok) throw await reloadFailed(response, config, "to the reload");
+  const body = parsedOrText(await engineText(response, config));
   // An engine says true when it let go of the workspace, and takes it up again with the next request.
   if (body === true) await untilReady(fetch, config, signal);
 }
 
-async function reloadFailed(response: Response, when: string): Promise<ApiError> {
+async function reloadFailed(response: Response, config: EngineConfig, when: string): Promise<ApiError> {
   const { status } = response;
-  const body = parsedOrText((await response.text()).trim());
+  const body = parsedOrText(await engineText(response, config));
   return new ApiError("opencode_reload_failed", `The engine answered ${status} ${when}.`, { status, body });
 }
 
@@ -71,7 +72,7 @@ async function untilReady(
     const request = { method: "GET", path: "/path", signal, patienceMs: tryMs };
     const response = await askEngine(fetch, config, request).catch(() => null);
     // It is back, and refuses what it read: the body says which file.
-    if (response?.status === 400) throw await reloadFailed(response, "after the reload");
+    if (response?.status === 400) throw await reloadFailed(response, config, "after the reload");
     await response?.body?.cancel();
     if (response?.ok || signal.aborted) return;
     if (performance.now() > deadline) throw engineTimeout(engineBase(config));

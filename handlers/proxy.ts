@@ -60,7 +60,7 @@ async function proxyEngine(context: Context): Promise<Reply> {
   const cleaned = call.secret && !scopeReaches(context.caller.scope, "collaborator");
   const headers = cleaned ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
   const response = await send(context, permitted, { ...target, headers }, below);
-  return cleaned && response.body ? cleanedReply(response, response.body) : { response };
+  return cleaned && response.body ? cleanedReply(response, response.body, target) : { response };
 }
 
 /** Sends a permitted call on and records how it ended. */
@@ -162,19 +162,38 @@ async function engineTunnel(
 }
 
 /** What viewers get of an answer that may hold keys (I04). Anything but JSON has none. */
-async function cleanedReply(response: Response, body: ReadableStream<Uint8Array>): Promise<Reply> {
-  if (!/^application\/json\b/i.test(response.headers.get("content-type") ?? "")) return { response };
-  const bytes = await readAll(body, mostCleaned);
+async function cleanedReply(
+  response: Response,
+  body: ReadableStream<Uint8Array>,
+  target: ProxyTarget,
+): Promise<Reply> {
+  const { status } = response;
+  if (!/^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get("content-type") ?? ""))
+    return { response };
+  const bytes = await readAll(body, mostCleaned).catch((cause: unknown) => {
+    throw target.unreachable(cause);
+  });
   if (bytes === null) {
     throw new ApiError("forbidden", "This answer is too large to be cleaned of secrets for a viewer.", {
       required: "collaborator",
       scope: "viewer",
     });
   }
-  const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+  const value = parsedAnswer(bytes, status);
   // A list stays one: it has no place for the mark that something is left out.
   const json = isJsonObject(value) ? answerFor("viewer", value) : redact(value).value;
-  return { status: response.status, json };
+  return { status, json };
+}
+
+/** What cannot be cleaned is not shown. */
+function parsedAnswer(bytes: Uint8Array, status: number): unknown {
+  try {
+    return JSON.parse(new TextDecoder().decode(bytes));
+  } catch {
+    // The parser's own words quote what it read: they must not come into the log.
+    const message = `The engine answered ${status} with what is not the JSON that it is said to be.`;
+    throw new ApiError("opencode_request_failed", message, { status });
+  }
 }
 
 /** A reload by way of the proxy is a reload. */

@@ -100,6 +100,16 @@ export async function askEngine(
   }
 }
 
+/** The trimmed text of an answer; 502 when it is broken off, 504 when its end does not come in time. */
+export async function engineText(response: Response, config: EngineConfig): Promise<string> {
+  try {
+    return (await response.text()).trim();
+  } catch (cause) {
+    const isLate = cause instanceof Error && cause.name === "TimeoutError";
+    throw isLate ? engineTimeout(engineBase(config)) : engineUnreachable(engineBase(config), cause);
+  }
+}
+
 /** 502 for an engine that cannot be reached. */
 export function engineUnreachable(base: URL, cause: unknown): ApiError {
   const reason = causeOf(cause);
