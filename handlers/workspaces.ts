@@ -78,6 +78,7 @@ export const routes: readonly Route[] = [
     handle: async ({ services, workspace, caller }) => {
       const persisted = await forgetWorkspace(services.host, workspace);
       await services.workspaces.delete(workspace, persisted);
+      services.approvals.withdrawWorkspace(workspace.id);
       const summary = `Removed ${workspace.config.name} from the list`;
       await services.audit.record(workspace.id, [
         { actor: caller.actor, action: "workspace.delete", target: "workspace", summary },

@@ -164,6 +164,13 @@ export class ApprovalStore {
     }
   }
 
+  /** Ends every request about a workspace that is not served any more. */
+  withdrawWorkspace(workspaceId: string): void {
+    for (const { request, settle } of this.#pending.values()) {
+      if (request.workspaceId === workspaceId) settle("withdrawn");
+    }
+  }
+
   /** Withdraws everything and lets every waiting reader go, as when the server stops. */
   close(): void {
     this.#closed = true;

@@ -201,6 +201,13 @@ export class Changes {
           : "The host did not answer in time; nothing was changed.";
       throw new ApiError("write_denied", why, { requestId: id, reason: decision });
     }
+    if (decision !== "revoked" && !this.#options.stillServed(context.workspace)) {
+      verdict.decision = "withdrawn";
+      throw new ApiError(
+        "workspace_not_found",
+        "The workspace was deleted while the request waited; nothing was changed.",
+      );
+    }
     if (decision === "withdrawn") {
       throw new ApiError(
         "request_withdrawn",
@@ -212,13 +219,6 @@ export class Changes {
       throw new ApiError(
         "unauthorized",
         "The token was revoked while the request waited; nothing was changed.",
-      );
-    }
-    if (!this.#options.stillServed(context.workspace)) {
-      verdict.decision = "withdrawn";
-      throw new ApiError(
-        "workspace_not_found",
-        "The workspace was deleted while the request waited; nothing was changed.",
       );
     }
   }

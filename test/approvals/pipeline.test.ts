@@ -140,8 +140,11 @@ describe("plan → approve → commit → record → announce", () => {
     const write = client.post(`/workspace/${workspace}/plugins`, { spec: "two" });
     const request = await waiting(client);
     await client.delete(`/workspaces/${workspace}`, { host: true, token: null });
-    await decide(client, request.id, "allow");
-    expect((await write).status).toBe(404);
+    expect((await write).json.code).toBe("workspace_not_found");
+    // The host is not left with a question that no answer can bring about.
+    expect((await client.get("/approvals", { host: true, token: null })).json.items).toEqual([]);
+    const reply = await client.post(`/approvals/${request.id}`, { reply: "allow" }, { host: true });
+    expect(reply.json.code).toBe("approval_not_found");
     expect(await storage.stat("opencode.jsonc")).toBeNull();
   });
 });
