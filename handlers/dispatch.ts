@@ -160,7 +160,19 @@ export class Dispatcher {
     if (route.workspaceFirst) workspaces = this.#workspaces(located, params);
     insistOnScope(route, caller);
     const query = route.query || route.guard ? queryOf(located.target) : {};
-    route.guard?.({ caller, query, services: this.#services });
+    if (route.guard) {
+      const { target, mountId } = located;
+      const mounted = mountId !== null;
+      route.guard({
+        request,
+        target,
+        mounted,
+        upgrade: trace.upgrade,
+        caller,
+        query,
+        services: this.#services,
+      });
+    }
     workspaces ??= this.#workspaces(located, params);
     if (route.locate) {
       const place = { services: this.#services, params, caller, mount: workspaces.mount };

@@ -9,6 +9,7 @@ import {
 import {
   engineCall,
   insistOnRights,
+  insistOnScope,
   permitCall,
   recordCall,
   type EngineCall,
@@ -22,7 +23,8 @@ import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/pr
 import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy/headers.ts";
 import { routerTarget } from "../lib/proxy/router.ts";
 import { answerFor, redact } from "../lib/redaction.ts";
-import { route, type Context, type Place, type Reply, type Route } from "../lib/route.ts";
+import type { Target } from "../lib/paths.ts";
+import { route, type Context, type Place, type Reply, type Route, type Unlocated } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import { offeredProtocols } from "../lib/http/websocket.ts";
 import type { Workspace } from "../lib/workspaces.ts";
@@ -41,9 +43,22 @@ export interface Below {
 
 /** Splits the target of a proxied request behind the segment that names the proxy. */
 export function belowPrefix(context: Pick<Context, "target" | "mount" | "publicAddress">): Below {
-  const { path, segments, search } = context.target;
-  const prefix = `/${segments.slice(0, context.mount ? 3 : 1).join("/")}`;
+  const { path, search } = context.target;
+  const prefix = prefixOf(context.target, context.mount !== null);
   return { mountPath: () => context.publicAddress.base + prefix, path: path.slice(prefix.length), search };
+}
+
+function prefixOf({ segments }: Target, mounted: boolean): string {
+  return `/${segments.slice(0, mounted ? 3 : 1).join("/")}`;
+}
+
+/** What viewers may not do at all is said before any workspace is looked for (wire contract, 10.14, 1). */
+function refuseViewers({ request, target, mounted, upgrade, caller, services }: Unlocated): void {
+  if (scopeReaches(caller.scope, "collaborator")) return;
+  const path = target.path.slice(prefixOf(target, mounted).length);
+  const call = engineCall(request.method, path, upgrade);
+  // Attempts to answer permissions are recorded, where that is known.
+  if (call.class !== "permission") insistOnScope(call, caller.scope, services.host.config.readOnly);
 }
 
 /** The engine proxy (wire contract, 10.14). */
@@ -267,6 +282,7 @@ export const routes: readonly Route[] = [
       access: "client",
       basic: true,
       mounted: true,
+      guard: refuseViewers,
       locate: engineWorkspace,
       errors: engineErrors,
       summary: "The engine, with its own API, at the caller's rights.",

@@ -64,7 +64,11 @@ export interface Context<Query = unknown, Body = unknown> {
 export type Place = Pick<Context, "services" | "params" | "caller" | "mount">;
 
 /** What is known of a request before that; its query is not yet checked. */
-export type Unlocated = Pick<Context, "services" | "caller"> & { query: Readonly<Record<string, string>> };
+export type Unlocated = Pick<Context, "services" | "caller" | "request" | "target" | "upgrade"> & {
+  query: Readonly<Record<string, string>>;
+  /** Came through a `/w/:id` mount. */
+  mounted: boolean;
+};
 
 /** Who may call: anybody, a bearer of a client or issued token, or a host. */
 export type Access = "public" | "client" | "host";

@@ -7,7 +7,7 @@ import { isInside } from "../paths.ts";
 import { insistOnOpenFile, insistOnOpenPath } from "../protected-paths.ts";
 import { peekBody } from "../proxy/body.ts";
 import type { Context } from "../route.ts";
-import { scopeReaches } from "../scopes.ts";
+import { scopeReaches, type Scope } from "../scopes.ts";
 
 /** The action word of proxied calls, in approvals and audit. */
 const action = "opencode.proxy";
@@ -29,21 +29,32 @@ export function engineCall(method: string, rawPath: string, upgrade: boolean): E
   return { ...placed, class: kind, method, acts: !reads };
 }
 
+/** The least scope for a call. */
+function requiredScope(call: EngineCall): Scope {
+  return call.class === "permission" ? "owner" : call.acts ? "collaborator" : "viewer";
+}
+
+/** Refuses a call on a read-only server (I09), and to a scope that is too low. */
+export function insistOnScope(call: EngineCall, scope: Scope, readOnly: boolean): void {
+  if (call.acts && readOnly) {
+    throw new ApiError("read_only", "This server is read-only; through it the engine can only be looked at.");
+  }
+  const required = requiredScope(call);
+  if (scopeReaches(scope, required)) return;
+  const message =
+    required === "owner"
+      ? "Only an owner answers permission requests of the engine."
+      : "This call of the engine needs the scope collaborator.";
+  throw new ApiError("forbidden", message, { required, scope });
+}
+
 /** Refuses what the caller may not do at all: I08, I09 and contract 10.14, 1. Attempts to answer permissions are recorded. */
 export async function insistOnRights(context: Context, call: EngineCall, search: string): Promise<void> {
   const { caller, services } = context;
-  if (call.acts && services.host.config.readOnly) {
-    throw new ApiError("read_only", "This server is read-only; through it the engine can only be looked at.");
-  }
-  const required = call.class === "permission" ? "owner" : call.acts ? "collaborator" : "viewer";
-  if (!scopeReaches(caller.scope, required)) {
-    if (call.class === "permission") await recordCall(context, call, { outcome: "denied" });
-    const message =
-      required === "owner"
-        ? "Only an owner answers permission requests of the engine."
-        : "This call of the engine needs the scope collaborator.";
-    throw new ApiError("forbidden", message, { required, scope: caller.scope });
-  }
+  const { readOnly } = services.host.config;
+  if (call.class === "permission" && !readOnly && !scopeReaches(caller.scope, requiredScope(call)))
+    await recordCall(context, call, { outcome: "denied" });
+  insistOnScope(call, caller.scope, readOnly);
   if (!scopeReaches(caller.scope, "collaborator")) await insistOnOpenFiles(context, call, search);
 }
 

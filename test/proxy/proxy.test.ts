@@ -95,6 +95,23 @@ async function start(
   };
 }
 
+describe("the order of checks", () => {
+  test("what a viewer may not do is said before the workspace is looked for, and what it may after", async () => {
+    const { client, token } = await start();
+    const viewer = { token: await token("viewer") };
+    const codeOf = async (method: "get" | "post", path: string): Promise<unknown> =>
+      method === "get"
+        ? (await client.get(path, viewer)).json.code
+        : (await client.post(path, {}, viewer)).json.code;
+    expect(await codeOf("post", "/w/ws_nope/opencode/session")).toBe("forbidden");
+    expect(await codeOf("get", "/w/ws_nope/opencode/session")).toBe("workspace_not_found");
+    expect((await client.post("/w/ws_nope/opencode/session", {})).json.code).toBe("workspace_not_found");
+    const empty = await start({ workspaces: [] });
+    const body = await empty.client.post("/opencode/session", {}, { token: await empty.token("viewer") });
+    expect(body.json.code).toBe("forbidden");
+  });
+});
+
 describe("what goes up", () => {
   test("our credentials, cookies and hop-by-hop headers stay; the engine's come (CVE-2026-23527)", async () => {
     const { client } = await start();
