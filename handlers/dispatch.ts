@@ -129,7 +129,7 @@ export class Dispatcher {
       const { segments } = target;
       const mountId = decodeSegment(segments[1] ?? "");
       const inner = segments.slice(2);
-      const match = this.#mounted.find({ path: `/${inner.join("/")}`, segments: inner });
+      const match = mountId !== "" && this.#mounted.find({ path: `/${inner.join("/")}`, segments: inner });
       // Both ids must name the mounted workspace, whoever asks (contract, section 4).
       if (match && (inner[0] !== "workspace" || decodeSegment(inner[1] ?? "") === mountId)) {
         return { match, target, mountId };

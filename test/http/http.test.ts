@@ -23,6 +23,8 @@ describe("routing", () => {
       "/Health",
       "/health/",
       "//health",
+      "/w//health",
+      "/w//status",
       "/workspace",
       `/workspace/${workspace}/plugins/`,
       "/nope",
