@@ -7,12 +7,28 @@ import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts
 
 const absoluteTarget = /^https?:\/\/[^/?#]*/i;
 
+/**
+ * Whether a request names its host or its credentials twice. Node keeps the first and drops the other without a
+ * word; whoever stands in front of this server may have looked at the last (RFC 9112, 3.2; RFC 9110, 5.3).
+ */
+export function isAmbiguous(rawHeaders: readonly string[]): boolean {
+  let hosts = 0;
+  let credentials = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i] ?? "";
+    if (name.length === 4 && name.toLowerCase() === "host") hosts += 1;
+    else if (name.length === 13 && name.toLowerCase() === "authorization") credentials += 1;
+  }
+  return hosts > 1 || credentials > 1;
+}
+
 /** A target in absolute form, which HTTP/1.1 servers must accept, loses its origin. */
 function requestProblem(req: IncomingMessage, hosts: { good: string }): string | null {
   const target = (req.url ?? "/").replace(absoluteTarget, "");
   if (target.startsWith("/")) req.url = target;
   else if (target === "" || target === "*" || target.startsWith("?")) req.url = `/${target.replace("*", "")}`;
   else return "The request target must be a path.";
+  if (isAmbiguous(req.rawHeaders)) return "Host and Authorization may each be sent once.";
   const host = req.headers.host ?? "";
   if (host === "") return req.httpVersion === "1.0" ? null : "The Host header is missing.";
   return hostProblem(host, hosts);

@@ -5,6 +5,7 @@ import type { ApiError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/host.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
+import { isAmbiguous } from "./listener.ts";
 import { tunnelRefusal, type AnswerUpgrade } from "../http-server.ts";
 import { askForUpgrade, type Declined, type Upgraded } from "../local/upgrade.ts";
 
@@ -25,7 +26,9 @@ const farewellMs = 10_000;
 export function serveUpgrades(server: Server, options: UpgradeOptions): void {
   server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on("error", () => socket.destroy());
-    if (!asksForWebSocket(new Headers(singleHeaders(req))) || req.method !== "GET") {
+    const isPlain = !asksForWebSocket(new Headers(singleHeaders(req))) || req.method !== "GET";
+    // What is wrong with a request is told where plain ones are answered.
+    if (isPlain || isAmbiguous(req.rawHeaders)) {
       replayAsPlain(server, req, socket, head);
       return;
     }

@@ -88,6 +88,15 @@ describe("requests that two servers might read differently (CVE-2025-59139)", ()
       `GET /opencode/a HTTP/1.1\r\nHost: x/../y\r\nAuthorization: Bearer ${clientToken}\r\n\r\n`,
     ],
     [
+      "two Host headers",
+      `GET /opencode/hidden HTTP/1.1\r\nHost: x\r\nHost: y\r\nAuthorization: Bearer ${clientToken}\r\n\r\n`,
+    ],
+    ["two credentials", `GET /opencode/hidden HTTP/1.1\r\n${auth}Authorization: Bearer another\r\n\r\n`],
+    [
+      "two credentials of an upgrade",
+      `GET /opencode/hidden HTTP/1.1\r\n${auth}Authorization: Bearer another\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n`,
+    ],
+    [
       "headers beyond all measure",
       `GET /opencode/a HTTP/1.1\r\n${auth}X-Long: ${"a".repeat(20_000)}\r\n\r\n`,
     ],
