@@ -6,6 +6,7 @@ import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
 import { decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Context, HttpReply, LogNote, Reply, Route, Schema } from "../lib/route.ts";
+import { cleanPath } from "../lib/secrets.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";
 import { insistOnAllowedOrigin, withProtocolToken } from "../lib/http/websocket.ts";
@@ -239,10 +240,11 @@ export class Dispatcher {
     const durationMs = Math.round(performance.now() - trace.started);
     const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
     const { service, baseUrl } = trace.note;
+    const path = cleanPath(target.path);
     const suffix = service === undefined ? "" : ` (${service})`;
-    host.log(level, `${request.method} ${target.path} ${status} ${durationMs}ms${suffix}`, {
+    host.log(level, `${request.method} ${path} ${status} ${durationMs}ms${suffix}`, {
       method: request.method,
-      path: target.path,
+      path,
       status,
       durationMs,
       auth: trace.auth,

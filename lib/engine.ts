@@ -28,16 +28,16 @@ export function engineBase(config: EngineConfig): URL {
   );
 }
 
-/** The configured address of the engine as anybody may be told it and logs may keep it: without user and password. Null when there is none. */
+/** The configured address of the engine as anybody may be told it and logs may keep it: without credentials. Null when there is none. */
 export function engineAddress(config: EngineConfig): string | null {
   const given = config.baseUrl?.trim() ?? "";
   if (given === "") return null;
   if (!URL.canParse(given)) return cleanText(given);
   const url = new URL(given);
-  if (url.username === "" && url.password === "") return given;
+  if (url.username === "" && url.password === "") return cleanText(given);
   url.username = "";
   url.password = "";
-  return url.href;
+  return cleanText(url.href);
 }
 
 /** The address of a path (with its `/`, encoded, perhaps with a query) of the engine. A path prefix of the base URL is kept (I61). */

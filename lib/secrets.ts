@@ -53,6 +53,8 @@ export function isSecretName(name: string): boolean {
     .filter((word) => word !== "");
   if (words.some((word) => secretWords.has(word) || secretEnding.test(word))) return true;
   const last = words.at(-1);
+  // Elsewhere it means to let through.
+  if (last === "pass") return true;
   return (last === "key" || last === "keys") && !openKeys.has(words.at(-2) ?? "");
 }
 
@@ -85,6 +87,17 @@ export function cleanText(text: string): string {
     .replace(bearer, `$1 ${mask}`)
     .replace(tokenShape, mask);
   return /\s/.test(plain) && /[-=]/.test(plain) ? cleanWords(plain) : cleanAssignment(plain);
+}
+
+/** The path of a request as logs may keep it: what its segments say once decoded holds no credentials. */
+export function cleanPath(path: string): string {
+  if (!path.includes("%")) return path;
+  const segments = path.split("/").map((segment) => {
+    const text = decodeName(segment);
+    const clean = cleanText(text);
+    return clean === text ? segment : encodeURIComponent(clean);
+  });
+  return segments.join("/");
 }
 
 /** A command line in one text: its words are arguments. */

@@ -30,12 +30,17 @@ describe("I04: names", () => {
     "passphrase",
     "refresh.token",
     "HTTPAuthToken",
+    "pass",
+    "SMTP_PASS",
+    "dbPass",
   ])("%s is secret", (name) => {
     expect(isSecretName(name)).toBe(true);
   });
 
   test.each([
     "maxTokens",
+    "passThrough",
+    "bypass",
     "tokens",
     "keybinds",
     "leader_key",

@@ -39,6 +39,17 @@ describe("routing", () => {
     expect((await client.get("/x/../health", { token: null })).status).toBe(200);
   });
 
+  it("the log keeps no credentials that a path names", async () => {
+    const { client, host, workspace } = await startMemoryServer();
+    const spec = "git+https://user:sk-hidden@h/x.git";
+    await client.delete(`/workspace/${workspace}/plugins/${encodeURIComponent(spec)}`);
+    await client.delete(`/workspace/${workspace}/plugins/plain%2Fname`);
+    expect(JSON.stringify(host.logged)).not.toContain("sk-hidden");
+    const [cleaned, plain] = host.logged.slice(-2).map((line) => line.attributes?.["path"]);
+    expect(cleaned).toBe(`/workspace/${workspace}/plugins/${encodeURIComponent("git+https://***@h/x.git")}`);
+    expect(plain).toBe(`/workspace/${workspace}/plugins/plain%2Fname`);
+  });
+
   it("I15: a malformed percent escape is a 400 in JSON with CORS headers and one log line", async () => {
     const { client, host } = await startMemoryServer();
     for (const path of [

@@ -1,5 +1,11 @@
 import { afterEach, describe, expect, test } from "vitest";
-import { engineAuthorization, engineBase, engineDirectory, engineUrl } from "../../lib/engine.ts";
+import {
+  engineAddress,
+  engineAuthorization,
+  engineBase,
+  engineDirectory,
+  engineUrl,
+} from "../../lib/engine.ts";
 import { configOf, startMemoryServer, workspaceAt } from "../support/memory-host.ts";
 
 let server: Awaited<ReturnType<typeof startMemoryServer>>;
@@ -53,6 +59,15 @@ describe("the engine's address", () => {
     expect(() => engineBase({ baseUrl })).toThrow(
       expect.objectContaining({ code: "opencode_url_invalid", status: 400 }),
     );
+  });
+
+  test.each([
+    ["http://h:1/a?api_key=sk-secret", "http://h:1/a?api_key=***"],
+    ["http://u:p@h:1/?token=sk-secret", "http://h:1/?token=***"],
+    ["u:p@h", "u:p@h"],
+    ["http://h:1", "http://h:1"],
+  ])("anybody may be told %j as %j", (baseUrl, shown) => {
+    expect(engineAddress({ baseUrl })).toBe(shown);
   });
 
   test("credentials only when both parts are there, in UTF-8", () => {
