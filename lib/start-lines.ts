@@ -26,13 +26,20 @@ function nextLine({ tokenSource, clientToken }: ServerConfig, url: string): stri
     : `Try next: curl ${url}/health`;
 }
 
+/** Where a person goes; what waits there depends on who allows the writes. */
+function pageLine({ approval }: ServerConfig, url: string): string {
+  return `${approval.mode === "manual" ? "Approve writes" : "See its status"} in a browser: ${url}/ui`;
+}
+
 /** What is printed once listening (wire contract, section 12): configured tokens never, generated ones always. */
 export function startLines(config: ServerConfig, bound: { host: string; port: number }): string[] {
   const { tokenSource } = config;
   const lines = [`OpenWork server listening on ${serverUrl(bound.host, bound.port)}`];
   if (tokenSource.client === "generated") lines.push(`Client token: ${config.clientToken}`);
   if (tokenSource.host === "generated") lines.push(`Host token: ${config.hostToken}`);
-  lines.push(...workspaceLines(config), nextLine(config, localUrl(bound.host, bound.port) + config.basePath));
+  const url = localUrl(bound.host, bound.port) + config.basePath;
+  lines.push(...workspaceLines(config), ...(config.ui.enabled ? [pageLine(config, url)] : []));
+  lines.push(nextLine(config, url));
   return lines;
 }
 

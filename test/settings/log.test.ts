@@ -69,6 +69,7 @@ describe("start lines", () => {
       "OpenWork server listening on http://127.0.0.1:5",
       "Workspaces: 1",
       expect.stringMatching(/^ {2}\/a \(ws_[0-9a-f]{12}\)$/),
+      "Approve writes in a browser: http://127.0.0.1:5/ui",
       "Try next: curl http://127.0.0.1:5/health",
     ]);
     expect(lines.join("\n")).not.toMatch(/token/);
@@ -88,6 +89,16 @@ describe("start lines", () => {
     expect(startLines(config(), { host: "0.0.0.0", port: 1 }).at(-1)).toContain("http://127.0.0.1:1/");
     expect(startLines(config(), { host: "::", port: 1 }).at(-1)).toContain("http://[::1]:1/");
     expect(serverUrl("::1", 2)).toBe("http://[::1]:2");
+  });
+  test("the page is named where a browser of this machine finds it, unless it is switched off", () => {
+    const wide = { host: "0.0.0.0", port: 1 };
+    const page = (...argv: string[]): string | undefined =>
+      startLines(config({ argv }), wide).find((line) => line.endsWith("/ui"));
+    expect(page()).toBe("Approve writes in a browser: http://127.0.0.1:1/ui");
+    expect(page("--base-path", "/agent/")).toBe("Approve writes in a browser: http://127.0.0.1:1/agent/ui");
+    expect(page("--approval", "auto")).toBe("See its status in a browser: http://127.0.0.1:1/ui");
+    const off = startLines(config({ env: { OPENWORK_TOY_UI: "off" } }), bound);
+    expect(off.join("\n")).not.toContain("browser");
   });
   test("--verbose tells the settings in force", () => {
     expect(verboseLines(config({ argv: ["--workspace", "/a", "--approval", "auto"] }))).toEqual([
