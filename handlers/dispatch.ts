@@ -74,7 +74,7 @@ export class Dispatcher {
       common = {};
     } else {
       try {
-        if (elsewhere) throw notFound();
+        if (elsewhere) throw notBelow(this.#mounting.basePath);
         reply = await this.#run(request, this.#locate(target), trace);
       } catch (error) {
         reply = this.#errorReply(error, trace);
@@ -93,7 +93,7 @@ export class Dispatcher {
     const origin = request.headers.get("origin");
     let reply: Reply;
     try {
-      if (elsewhere) throw notFound();
+      if (elsewhere) throw notBelow(this.#mounting.basePath);
       insistOnAllowedOrigin(origin, host.config.corsOrigins, publicAddressOf(request, this.#mounting).host);
       reply = await this.#run(request, this.#locate(target), trace);
     } catch (error) {
@@ -313,4 +313,8 @@ function notFound(): ApiError {
     "not_found",
     "There is no such endpoint; GET /capabilities tells what this server offers.",
   );
+}
+
+function notBelow(basePath: string): ApiError {
+  return new ApiError("not_found", `There is nothing at this path; this server answers below ${basePath}.`);
 }

@@ -32,8 +32,35 @@ function serve(name: keyof typeof assets): (context: Context<undefined, undefine
   };
 }
 
+/**
+ * A person who opens the address of the server is led to the page. Programs find nothing there, as they always did
+ * (wire contract, section 4): browsers alone ask for text/html first.
+ */
+function leadToPage({ services, request, publicAddress }: Context<undefined, undefined>): Reply {
+  const isBrowser = /^\s*text\/html\b/i.test(request.headers.get("accept") ?? "");
+  if (isBrowser && services.host.config.ui.enabled) {
+    const headers = { location: `${publicAddress.base}/ui`, "cache-control": "no-store" };
+    return { status: 302, headers, text: "" };
+  }
+  throw new ApiError(
+    "not_found",
+    "There is nothing here: the page for people is at /ui, GET /openapi.json describes the endpoints.",
+  );
+}
+
 /** The built-in page and its parts (wire contract, 10.17). */
 export const routes: readonly Route[] = [
+  route({
+    method: "GET",
+    path: "/",
+    access: "public",
+    // It shows nothing; the page itself says what to do about a name that is not allowed.
+    anyHost: true,
+    success: [302],
+    errors: ["not_found"],
+    summary: "Leads a browser to the built-in page.",
+    handle: leadToPage,
+  }),
   route({
     method: "GET",
     path: "/ui",

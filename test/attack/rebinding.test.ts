@@ -43,7 +43,7 @@ describe("a page that points its own name at this machine (CVE-2025-66414)", () 
   });
   afterAll(() => server?.stop());
 
-  it("sees nothing that is public but the health, which anybody may see", async () => {
+  it("sees nothing that is public but the health and where the page is, which anybody may see", async () => {
     expect(pages).toEqual(expect.arrayContaining(["/ui", "/ui/assets/toy.js", "/openapi.json"]));
     for (const path of [...pages, `/w/${server.id}/ui`]) {
       expect(await ask(server, "evil.example:8787", path), path).toMatchObject({
@@ -55,8 +55,9 @@ describe("a page that points its own name at this machine (CVE-2025-66414)", () 
         },
       });
     }
-    expect(routes.filter((route) => route.anyHost).map(({ path }) => path)).toEqual(["/health"]);
+    expect(routes.filter((route) => route.anyHost).map(({ path }) => path)).toEqual(["/health", "/"]);
     expect(await status(server, "evil.example", "/health")).toBe(200);
+    expect(await status(server, "evil.example", "/")).toBe(404);
   });
 
   it.each([
