@@ -21,6 +21,9 @@ import { RouteTable, type Match } from "./router.ts";
 /** A read that took longer than this was held, milliseconds: its caller's token may have been revoked meanwhile. */
 const heldMs = 100;
 
+/** What the log says of a request whose caller went away before the answer, as web servers have it; nobody is sent it. */
+const callerGoneStatus = 499;
+
 /** What one request is known to be, for its log line; filled in as it is found out. */
 interface Trace {
   /** By `performance.now()`. */
@@ -234,10 +237,13 @@ export class Dispatcher {
     return { mount, workspace };
   }
 
-  #log(request: Request, target: Target, status: number, trace: Trace): void {
+  #log(request: Request, target: Target, answered: number, trace: Trace): void {
     const { host } = this.#services;
     if (!host.config.log.requests) return;
     const durationMs = Math.round(performance.now() - trace.started);
+    // Some runtimes make a signal only when it is asked for: not for every small answer.
+    const isGone = (answered >= 400 || durationMs > heldMs) && request.signal.aborted;
+    const status = isGone ? callerGoneStatus : answered;
     const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
     const { service, baseUrl } = trace.note;
     const path = cleanPath(target.path);
@@ -248,6 +254,7 @@ export class Dispatcher {
       status,
       durationMs,
       auth: trace.auth,
+      ...(isGone ? { aborted: true } : {}),
       ...(trace.error === undefined ? {} : { error: trace.error }),
       ...(service === undefined ? {} : { "proxy.service": service }),
       ...(baseUrl === undefined ? {} : { "proxy.base_url": baseUrl }),

@@ -246,7 +246,8 @@ export const settings: Readonly<Record<SettingId, Setting>> = {
     variable: "OPENWORK_LOG_REQUESTS",
     key: "logRequests",
     default: "on",
-    about: "One line per answered request, without query and tokens; --no-log-requests is the opposite.",
+    about:
+      "One line per request, without query and tokens; status 499 is a caller that hung up; --no-log-requests is the opposite.",
   },
   runId: {
     name: "run id",

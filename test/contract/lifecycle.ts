@@ -4,6 +4,9 @@ import { expect, it } from "vitest";
 import { open, send, wait } from "./client.ts";
 import type { Runtime } from "./subject.ts";
 
+/** On a busy machine a log line comes when it comes. */
+const patient = { timeout: 10_000 };
+
 /** What only a process of its own can show. */
 export function lifecycle(runtime: Runtime): void {
   it("stops in order: waiting polls and streams end at once, and the process with status 0", async () => {
@@ -47,6 +50,44 @@ export function lifecycle(runtime: Runtime): void {
       }
       // Looking for itself at each request is what it does where there is no watch.
       expect(subject.log()).not.toContain("Cannot watch");
+    } finally {
+      await subject.stop();
+    }
+  });
+
+  it("logs what a client did not wait for as such, not as the answer that nobody got", async () => {
+    const subject = await runtime.start({ approval: "manual", env: { OPENWORK_LOG_FORMAT: "json" } });
+    const logged = (): unknown[] =>
+      subject
+        .log()
+        .split("\n")
+        .filter((line) => line.includes('"aborted":true'))
+        .map((line) => {
+          const { body, attributes } = JSON.parse(line) as Record<string, Record<string, unknown>>;
+          return [String(body).replace(/ \d+ms$/, ""), attributes?.["status"]];
+        });
+    try {
+      const [write, poll] = [new AbortController(), new AbortController()];
+      const writing = send(subject, "POST", "~/plugins", { json: { spec: "left" }, signal: write.signal });
+      let cursor: unknown;
+      const waiting = async (): Promise<unknown> => {
+        const { json } = await send(subject, "GET", "/approvals?wait=0", { host: true });
+        ({ cursor } = json);
+        return json["items"];
+      };
+      await expect.poll(waiting, patient).toHaveLength(1);
+      const path = `/approvals?wait=50&since=${String(cursor)}`;
+      const polling = send(subject, "GET", path, { host: true, signal: poll.signal });
+      await wait(300);
+      // The poll first: that the write was withdrawn would be news to it.
+      poll.abort();
+      await expect(polling).rejects.toThrow();
+      await expect.poll(logged, patient).toEqual([["GET /approvals 499", 499]]);
+      write.abort();
+      await expect(writing).rejects.toThrow();
+      const left = `POST /workspace/${subject.id}/plugins 499`;
+      await expect.poll(() => logged().at(-1), patient).toEqual([left, 499]);
+      expect(subject.log()).not.toMatch(/plugins 409/);
     } finally {
       await subject.stop();
     }
