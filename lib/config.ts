@@ -1,5 +1,6 @@
 import type { ServerConfig, TokenSource } from "./host.ts";
 import { isHostEntry } from "./http/allowed-hosts.ts";
+import { isInside } from "./paths.ts";
 import { checkBasePath } from "./public-address.ts";
 import { checkSettings } from "./settings/file.ts";
 import type { ParsedFlags } from "./settings/flags.ts";
@@ -248,7 +249,23 @@ function authorizedRoots(
   const named = listed.filter((root) => root.trim() !== "");
   if (named.length < listed.length)
     sources.warn("authorizedRoots holds a blank entry, which authorises nothing.");
-  return named.map((root) => paths.resolve(configDir, root));
+  const roots = named.map((root) => paths.resolve(configDir, root));
+  warnOfRefused(sources, roots, all);
+  return roots;
+}
+
+/** A server that refuses all its workspaces, or one of them, looks as if it worked. */
+function warnOfRefused(sources: Sources, roots: readonly string[], all: readonly string[]): void {
+  const refused = all.filter((path) => !roots.some((root) => isInside(root, path)));
+  if (refused.length > 0 && roots.length === 0) {
+    sources.warn(
+      "authorizedRoots in the settings file is empty: every workspace is refused. List their directories, or remove the key to serve all.",
+    );
+    return;
+  }
+  for (const path of refused) {
+    sources.warn(`Workspace ${path} lies outside authorizedRoots of the settings file and is refused.`);
+  }
 }
 
 function freeze<T>(value: T): T {

@@ -136,6 +136,16 @@ describe("authorised roots", () => {
     expect(config(blank).authorizedRoots).toEqual([]);
     expect(warnings(blank)).toContain("authorizedRoots");
   });
+  test("what they refuse is told, in one line when that is everything", () => {
+    expect(warnings({ file: { workspaces, authorizedRoots: [] } })).toBe(
+      "authorizedRoots in the settings file is empty: every workspace is refused. List their directories, or remove the key to serve all.",
+    );
+    expect(warnings({ file: { workspaces, authorizedRoots: ["/a"] } })).toBe(
+      "Workspace /b lies outside authorizedRoots of the settings file and is refused.",
+    );
+    expect(warnings({ file: { workspaces, authorizedRoots: ["/"] } })).toBe("");
+    expect(warnings({ file: { authorizedRoots: [] } })).toBe("");
+  });
 });
 
 /** What one workspace of the file comes to: its directory as told, and as used. */
