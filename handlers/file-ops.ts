@@ -66,8 +66,11 @@ function named({ type, path, from, to }: Operation): {
   return { type, ...(path === undefined ? {} : { path }) };
 }
 
-/** The change that an operation is, seen from what is there now; throws an ItemError when it cannot be done. */
-async function changeOf(context: Context, operation: Operation): Promise<Change> {
+/**
+ * The change that an operation is, seen from what is there now, or null when there is nothing to do; throws an ItemError
+ * when it cannot be done.
+ */
+async function changeOf(context: Context, operation: Operation): Promise<Change | null> {
   const { storage } = context.workspace;
   const { type, path, from, to, recursive } = operation;
   if (type === "mkdir") {
@@ -87,7 +90,8 @@ async function changeOf(context: Context, operation: Operation): Promise<Change>
     if (from === undefined || to === undefined)
       throw new ItemError("operation_failed", "rename needs from and to.");
     if (!(await storage.stat(from))) throw missing(operation);
-    return { op: "move", from, to, replace: true };
+    // As rename(2) has it: what is called so already stays as it is.
+    return from === to ? null : { op: "move", from, to, replace: true };
   }
   throw new ItemError(
     "invalid_operation",

@@ -7,8 +7,8 @@ export interface ChangeItem<T> {
   target: string;
   /** What the host is shown; null when there is nothing to show. */
   shown: Change | null;
-  /** Says what to change, in its turn, when the items before it are done; throws when that cannot be. */
-  plan(): Promise<Change>;
+  /** Says what to change, in its turn, when the items before it are done, or null for nothing; throws when that cannot be. */
+  plan(): Promise<Change | null>;
   /** The result once committed. */
   done(entry: Entry | null): T;
   /** The result when the plan or the commit threw. */
@@ -45,8 +45,12 @@ export async function commitAll<T>(
   items: readonly ChangeItem<T>[],
 ): Promise<Outcome<T>[] | null> {
   try {
-    const entries = await workspace.commit(await Promise.all(items.map((item) => item.plan())));
-    return items.map((item, index) => ({ made: true, result: item.done(entries[index] ?? null) }));
+    const changes = await Promise.all(items.map((item) => item.plan()));
+    const entries = (await workspace.commit(changes.filter((change) => change !== null))).values();
+    return items.map((item, index) => {
+      const entry = changes[index] ? entries.next().value : null;
+      return { made: true, result: item.done(entry ?? null) };
+    });
   } catch {
     // Whose fault it was shows when each is tried alone.
     return null;
@@ -61,7 +65,8 @@ export async function commitOneByOne<T>(
   const outcomes: Outcome<T>[] = [];
   for (const item of items) {
     try {
-      const [entry] = await workspace.commit([await item.plan()]);
+      const change = await item.plan();
+      const [entry] = change ? await workspace.commit([change]) : [];
       outcomes.push({ made: true, result: item.done(entry ?? null) });
     } catch (error) {
       outcomes.push({ made: false, result: item.failed(error) });

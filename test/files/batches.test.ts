@@ -289,6 +289,28 @@ describe("operations", () => {
     expect(done.json).toMatchObject({ items: [{ ok: true }, { ok: true }], cursor: 2 });
   });
 
+  test("a rename to the very same path is done, and changes nothing: files and directories stay as they are", async () => {
+    const { client, session, workspace, storage } = await serve({ f: "1", "d/x": "1" });
+    const before = (await storage.stat("f"))?.revision;
+    const { json } = await session.ops(
+      { type: "rename", from: "f", to: "f" },
+      { type: "rename", from: "d", to: "/d/" },
+      { type: "rename", from: "none", to: "none" },
+    );
+    expect(json).toMatchObject({
+      items: [
+        { ok: true, type: "rename", from: "f", to: "f" },
+        { ok: true, type: "rename", from: "d", to: "d" },
+        { ok: false, type: "rename", code: "file_not_found" },
+      ],
+      cursor: 0,
+    });
+    expect((await storage.stat("f"))?.revision).toBe(before);
+    expect(await textOf(storage, "d/x")).toBe("1");
+    const targets = (await audit(client, workspace)).map(({ target }) => target);
+    expect(targets).toEqual(expect.arrayContaining(["/ws/f -> /ws/f", "/ws/d -> /ws/d"]));
+  });
+
   test("I30: a deletion or rename of what changed while the host thought is a conflict", async () => {
     const { client, session, storage } = await serve({ a: "1", "d/x": "1", c: "1" }, manual);
     const running = session.ops(
