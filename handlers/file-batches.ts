@@ -57,10 +57,7 @@ async function readItem(context: Context, path: string): Promise<Uint8Array> {
   const { protectedPaths } = services.host.config;
   const insistOnOpen = (name: string | undefined): void => {
     if (name === undefined || !isClosedTo(caller.scope, protectedPaths, name)) return;
-    throw new ItemError(
-      "protected",
-      "This file is protected: its name is one that viewers may not read (I05).",
-    );
+    throw new ItemError("protected", "This file is protected: its name is one that viewers may not read.");
   };
   try {
     insistOnOpen(path);
@@ -130,7 +127,7 @@ async function parseWrite(
 ): Promise<Write> {
   const bytes = fromAnyBase64(write.contentBase64.trim(), context.services.host.base64);
   if (!bytes) {
-    throw new ApiError("invalid_payload", `body.writes.${index}.contentBase64: this is not base64 (I49).`, {
+    throw new ApiError("invalid_payload", `body.writes.${index}.contentBase64: this is not base64.`, {
       path: `writes.${index}.contentBase64`,
       expected: "base64, in the standard or the URL alphabet",
     });

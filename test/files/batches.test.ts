@@ -12,6 +12,9 @@ import {
 import type { Storage } from "../../lib/storage.ts";
 import { b64, SessionClient, startDiskServer, type DiskServer } from "./support.ts";
 
+/** A note's number, which tells a client nothing. */
+const internalId = /\bI\d\d\b/;
+
 const running: DiskServer[] = [];
 afterEach(async () => {
   for (const server of running.splice(0)) await server.stop();
@@ -98,6 +101,7 @@ describe("reading", () => {
       { ok: true, contentBase64: b64("plain") },
       { ok: false, path: "innocent", code: "protected" },
     ]);
+    expect(read.items[0].message).not.toMatch(internalId);
     const session = await SessionClient.open(client, workspace);
     expect((await session.read(".env", "innocent")).json.items).toMatchObject([{ ok: true }, { ok: true }]);
   });
@@ -163,6 +167,7 @@ describe("writing", () => {
         400,
         "invalid_payload",
       ]);
+      expect(refused.json.message).not.toMatch(internalId);
     }
     const bytes = Uint8Array.of(0xfb, 0xff, 0xfe, 1);
     const { json } = await session.write(

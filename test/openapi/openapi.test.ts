@@ -3,8 +3,10 @@ import { Ajv2020, type ValidateFunction } from "ajv/dist/2020.js";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { createMemoryHost } from "../../adapters/memory-host.ts";
 import { createHandler, routes, type Handler } from "../../handlers/index.ts";
+import { helpText, settingsMarkdown } from "../../lib/config.ts";
 import type { Route } from "../../lib/route.ts";
 import { errorStatus } from "../../lib/errors.ts";
+import { page } from "../../ui/page.ts";
 
 interface Operation {
   operationId: string;
@@ -104,6 +106,11 @@ describe("GET /openapi.json", () => {
     );
     const served = await timed(async () => (await ask("server.test")).text());
     expect(served).toBeLessThan(made / 2);
+  });
+
+  it("speaks to people who know neither the ids of our notes nor the contract", () => {
+    expect(JSON.stringify(api)).not.toMatch(/\bI\d\d\b|contract/i);
+    expect(helpText() + settingsMarkdown() + page("")).not.toMatch(/\bI\d\d\b|contract/i);
   });
 
   it("describes every route and names every operation once", () => {
