@@ -55,6 +55,10 @@ button:disabled { opacity: 0.5; cursor: default; }
 .diff span { padding: 0 0.6rem; white-space: pre; }
 .diff .added { background: var(--added); }
 .diff .removed { background: var(--removed); }
+@media (max-width: 40rem) {
+  .diff { grid-template-columns: minmax(0, 1fr); tab-size: 4; }
+  .diff span { white-space: pre-wrap; overflow-wrap: anywhere; text-indent: 1.2rem hanging each-line; }
+}
 .answer { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: center; margin: 0; }
 .error { color: var(--danger); }
 .notice { border-left: 3px solid var(--accent); padding-left: 0.7rem; margin: 0.3rem 0; }

@@ -154,6 +154,22 @@ describe("the built-in page in a real browser", () => {
     expect(faults).toEqual([]);
   });
 
+  it("shows a phone every letter of a change: long lines are wrapped, and nothing but the page scrolls down", async () => {
+    await page.setViewportSize({ width: 390, height: 844 });
+    const template = `${"many words ".repeat(30)}\n${"x".repeat(300)}`;
+    const saving = server.request("POST", "~/commands", { json: { name: "wide", template } });
+    await page.waitForSelector(".approval");
+    const widths = async (selector: string): Promise<number[]> =>
+      page.locator(selector).evaluate(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth]);
+    const [inside = 0, room] = await widths(".approval .diff");
+    expect(inside).toBeGreaterThan(100);
+    expect(inside).toBe(room);
+    expect(await widths("html")).toEqual([390, 390]);
+    await page.click(".deny");
+    expect((await saving).status).toBe(403);
+    await page.setViewportSize({ width: 1280, height: 720 });
+  });
+
   it("forgets the tokens when asked, and works on a phone's screen without scrolling sideways", async () => {
     await page.setViewportSize({ width: 360, height: 700 });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);
