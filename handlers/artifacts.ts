@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { download } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
-import { findInExchange, listExchange, notInExchange, outbox } from "../lib/files/exchange.ts";
+import { findInMailbox, listMailbox, notInMailbox, outbox } from "../lib/files/mailbox.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { route, type Route } from "../lib/route.ts";
 
@@ -17,7 +17,7 @@ const listArtifacts = route({
   }),
   async handle({ services, workspace }) {
     const { enabled } = services.host.config.outbox;
-    return { json: { items: enabled ? await listExchange(workspace.storage, outbox) : [] } };
+    return { json: { items: enabled ? await listMailbox(workspace.storage, outbox) : [] } };
   },
 });
 
@@ -42,9 +42,9 @@ const downloadArtifact = route({
       );
     }
     const { storage } = context.workspace;
-    const file = await findInExchange(storage, outbox, context.params["artifactId"] ?? "");
+    const file = await findInMailbox(storage, outbox, context.params["artifactId"] ?? "");
     return download(context.request, storage, file, {
-      missing: () => notInExchange(outbox),
+      missing: () => notInMailbox(outbox),
       check: (entry) => insistOnOpenFile(context, entry),
     });
   },

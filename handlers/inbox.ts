@@ -1,13 +1,13 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
 import {
-  findInExchange,
+  findInMailbox,
   inbox,
-  listExchange,
-  notInExchange,
-  resolveInExchange,
-  type ExchangeItem,
-} from "../lib/files/exchange.ts";
+  listMailbox,
+  notInMailbox,
+  resolveInMailbox,
+  type MailboxItem,
+} from "../lib/files/mailbox.ts";
 import { download } from "../lib/files/download.ts";
 import { readForm } from "../lib/http/multipart.ts";
 import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
@@ -41,7 +41,7 @@ const listInbox = route({
   }),
   async handle({ services, workspace }) {
     if (!services.host.config.inbox.enabled) return { json: { items: [] } };
-    const items = await listExchange(workspace.storage, inbox);
+    const items = await listMailbox(workspace.storage, inbox);
     return { json: { items: items.map(named) } };
   },
 });
@@ -62,9 +62,9 @@ const downloadInboxItem = route({
   async handle(context) {
     insistOnInbox(context);
     const { storage } = context.workspace;
-    const file = await findInExchange(storage, inbox, context.params["inboxId"] ?? "");
+    const file = await findInMailbox(storage, inbox, context.params["inboxId"] ?? "");
     return download(context.request, storage, file, {
-      missing: () => notInExchange(inbox),
+      missing: () => notInMailbox(inbox),
       check: (entry) => insistOnOpenFile(context, entry),
     });
   },
@@ -103,7 +103,7 @@ const uploadToInbox = route({
   },
 });
 
-function named({ id, path, size, updatedAt }: ExchangeItem): ExchangeItem & { name: string } {
+function named({ id, path, size, updatedAt }: MailboxItem): MailboxItem & { name: string } {
   return { id, path, size, updatedAt, name: path.slice(path.lastIndexOf("/") + 1) };
 }
 
@@ -182,7 +182,7 @@ async function resolveDestination(storage: Storage, wanted: string): Promise<str
   if (/\p{Cc}/u.test(wanted)) {
     throw new ApiError("invalid_path", "The name of the file holds control characters.");
   }
-  const destination = `${inbox.base}/${await resolveInExchange(storage, inbox, wanted)}`;
+  const destination = `${inbox.base}/${await resolveInMailbox(storage, inbox, wanted)}`;
   await lookBeforeWrite(storage, destination);
   return destination;
 }

@@ -2,7 +2,7 @@ import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { decodeExtended, dispositionParameters } from "../../lib/http/content-disposition.ts";
-import { inbox, outbox } from "../../lib/files/exchange.ts";
+import { inbox, outbox } from "../../lib/files/mailbox.ts";
 import { SessionClient, b64, type Item } from "../files/support.ts";
 import { formOf } from "../support/forms.ts";
 import { start, type Subject } from "./subjects.ts";

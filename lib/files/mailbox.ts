@@ -2,8 +2,8 @@ import { resolveClientPath } from "../client-paths.ts";
 import { ApiError, type ErrorCode } from "../errors.ts";
 import { compareCodePoints, type Entry, type Storage } from "../storage.ts";
 
-/** A folder through which files are handed over, and what its requests are refused with. */
-export interface Exchange {
+/** An inbox or outbox: a folder through which files are handed over, and what its requests are refused with. */
+export interface Mailbox {
   /** Path in the workspace. */
   readonly base: string;
   readonly invalid: ErrorCode;
@@ -11,21 +11,21 @@ export interface Exchange {
 }
 
 /** Files handed to the workspace (wire contract, 10.10). */
-export const inbox: Exchange = {
+export const inbox: Mailbox = {
   base: ".opencode/openwork/inbox",
   invalid: "invalid_inbox_item",
   missing: "inbox_item_not_found",
 };
 
 /** Files the workspace offers (10.11). */
-export const outbox: Exchange = {
+export const outbox: Mailbox = {
   base: ".opencode/openwork/outbox",
   invalid: "invalid_artifact",
   missing: "artifact_not_found",
 };
 
-/** A file in such a folder, as lists show it. */
-export interface ExchangeItem {
+/** A file in a mailbox, as lists show it. */
+export interface MailboxItem {
   id: string;
   /** Relative to the folder. */
   path: string;
@@ -35,34 +35,34 @@ export interface ExchangeItem {
 }
 
 /** All files below the folder, newest first; links and special files are left out. */
-export async function listExchange(storage: Storage, { base }: Exchange): Promise<ExchangeItem[]> {
-  const items: ExchangeItem[] = [];
+export async function listMailbox(storage: Storage, { base }: Mailbox): Promise<MailboxItem[]> {
+  const items: MailboxItem[] = [];
   for await (const batch of storage.walk(base)) {
     for (const entry of batch) if (entry.kind === "file") items.push(itemOf(entry, base));
   }
   return items.toSorted((a, b) => b.updatedAt - a.updatedAt || compareCodePoints(a.path, b.path));
 }
 
-function itemOf(entry: Entry, base: string): ExchangeItem {
+function itemOf(entry: Entry, base: string): MailboxItem {
   const path = entry.path.slice(base.length + 1);
   return { id: encodeId(path), path, size: entry.size, updatedAt: entry.mtimeMs };
 }
 
 /** The workspace path of the listed file that an id names; only what is listed is found (I02). */
-export async function findInExchange(storage: Storage, exchange: Exchange, id: string): Promise<string> {
-  const { base } = exchange;
-  const relative = await resolveInExchange(storage, exchange, decodeId(id)).catch((cause: unknown) => {
-    throw new ApiError(exchange.invalid, "The id does not stand for a path in this folder.", undefined, {
+export async function findInMailbox(storage: Storage, mailbox: Mailbox, id: string): Promise<string> {
+  const { base } = mailbox;
+  const relative = await resolveInMailbox(storage, mailbox, decodeId(id)).catch((cause: unknown) => {
+    throw new ApiError(mailbox.invalid, "The id does not stand for a path in this folder.", undefined, {
       cause,
     });
   });
   const path = `${base}/${relative}`;
-  if (!(await isListed(storage, base, relative))) throw notInExchange(exchange);
+  if (!(await isListed(storage, base, relative))) throw notInMailbox(mailbox);
   return path;
 }
 
 /** The 404 of a folder. */
-export function notInExchange({ missing }: Exchange): ApiError {
+export function notInMailbox({ missing }: Mailbox): ApiError {
   return new ApiError(
     missing,
     "There is no such file in this folder; the list has the ids of those there are.",
@@ -70,7 +70,7 @@ export function notInExchange({ missing }: Exchange): ApiError {
 }
 
 /** The path, relative to the folder, that a client means by `input`; `invalid_path` when none. */
-export function resolveInExchange(storage: Storage, { base }: Exchange, input: string): Promise<string> {
+export function resolveInMailbox(storage: Storage, { base }: Mailbox, input: string): Promise<string> {
   return resolveClientPath({ stat: (path) => storage.stat(`${base}/${path}`) }, input);
 }
 
