@@ -30,9 +30,9 @@ const item = v.object({
 });
 const listQuery = v.object({ includeGlobal: v.optional(v.string()) });
 
-/** A list of skills without their texts, and the JSON that shows it. */
+/** A list of skills, and the JSON that shows it. */
 interface SkillListing {
-  skills: readonly Omit<FoundSkill, "text">[];
+  skills: readonly FoundSkill[];
   jsonText: string;
 }
 
@@ -54,12 +54,11 @@ export async function skillsOf(context: Context, includeGlobal: boolean): Promis
       ...parentPlaces(workspace.ancestors, count),
       ...(includeGlobal ? userPlaces(services.host.user) : []),
     ];
-    const list = await discoverSkills(places, (storage) =>
+    const { skills, problems } = await discoverSkills(places, (storage) =>
       storage === workspace.storage ? view.files : view.other(storage),
     );
-    const skills = list.skills.map(({ item, place, directory }) => ({ item, place, directory }));
     const items = skills.map((skill) => skill.item);
-    return { skills, jsonText: JSON.stringify({ items, ...problemsField(list.problems) }) };
+    return { skills, jsonText: JSON.stringify({ items, ...problemsField(problems) }) };
   });
 }
 
@@ -109,7 +108,7 @@ function nameParameter(context: Context): string {
   return name;
 }
 
-function contentOf(skill: Omit<FoundSkill, "text">): Promise<string | null> {
+function contentOf(skill: FoundSkill): Promise<string | null> {
   return readMarkdown(skill.place.storage, `${skill.directory}/${skillFile}`);
 }
 

@@ -2,7 +2,7 @@ import type { Ancestor, Host } from "../host.ts";
 import { readMarkdown, type Files } from "./markdown-file.ts";
 import { absolutePath } from "../paths.ts";
 import { problemOf, type Problem } from "../problems.ts";
-import { readSkill, skillFile, type SkillItem } from "./skills.ts";
+import { readSkill, skillFile, type SkillHead, type SkillItem } from "./skills.ts";
 import { compareCodePoints, StorageError, type ReadableStorage } from "../storage.ts";
 import type { Workspace } from "../workspaces.ts";
 
@@ -24,15 +24,21 @@ export interface FoundSkill {
   place: SkillPlace;
   /** Path of its directory in the storage of the place. */
   directory: string;
-  /** The text of its SKILL.md. */
+}
+
+/** A skill with the text of its SKILL.md. */
+export interface SkillWithText extends FoundSkill {
   text: string;
 }
 
 /** What discovery found: skills from near to far and by name, and the files that should have been skills. */
-export interface SkillList {
-  skills: readonly FoundSkill[];
+export interface SkillList<Skill extends FoundSkill = FoundSkill> {
+  skills: readonly Skill[];
   problems: readonly Problem[];
 }
+
+/** What discovery makes of a skill that it read. */
+type Keep<Skill extends FoundSkill> = (skill: FoundSkill, text: string) => Skill;
 
 /** The two directories of a workspace that hold skills; new ones go to the first. */
 export const workspaceSkillRoots: readonly [string, string] = [".opencode/skills", ".claude/skills"];
@@ -120,16 +126,33 @@ export async function holdsGit(files: Files): Promise<boolean> {
 /**
  * All skills of some places: those of the workspace, of each parent folder, of the user, each sorted by name
  * (I54). Of equal names the first place wins, and in one place the skill that is not in a category.
- * `view` may wrap each storage to note what is read.
+ * One text at a time is in memory. `view` may wrap each storage to note what is read.
  */
-export async function discoverSkills(
+export function discoverSkills(
   places: readonly SkillPlace[],
   view: (storage: ReadableStorage) => Files = (storage) => storage,
 ): Promise<SkillList> {
-  const byName = new Map<string, FoundSkill>();
+  return discover(places, view, (skill) => skill);
+}
+
+/** The same with all their texts. */
+export function discoverSkillTexts(places: readonly SkillPlace[]): Promise<SkillList<SkillWithText>> {
+  return discover(
+    places,
+    (storage) => storage,
+    (skill, text) => ({ ...skill, text }),
+  );
+}
+
+async function discover<Skill extends FoundSkill>(
+  places: readonly SkillPlace[],
+  view: (storage: ReadableStorage) => Files,
+  keep: Keep<Skill>,
+): Promise<SkillList<Skill>> {
+  const byName = new Map<string, Skill>();
   const problems: Problem[] = [];
   for (const place of places) {
-    for (const skill of await skillsOf(place, view(place.storage), problems)) {
+    for (const skill of await skillsOf(place, view(place.storage), problems, keep)) {
       if (!byName.has(skill.item.name)) byName.set(skill.item.name, skill);
     }
   }
@@ -139,17 +162,22 @@ export async function discoverSkills(
   return { skills, problems };
 }
 
-async function skillsOf(place: SkillPlace, files: Files, problems: Problem[]): Promise<FoundSkill[]> {
-  const found: FoundSkill[] = [];
+async function skillsOf<Skill extends FoundSkill>(
+  place: SkillPlace,
+  files: Files,
+  problems: Problem[],
+  keep: Keep<Skill>,
+): Promise<Skill[]> {
+  const found: Skill[] = [];
   const categories: string[] = [];
   for (const directory of await directories(place, files, place.root, problems)) {
-    const skill = await skillIn(place, files, directory, problems);
+    const skill = await skillIn(place, files, directory, problems, keep);
     if (skill === "category") categories.push(directory);
     else if (skill) found.push(skill);
   }
   for (const category of categories) {
     for (const directory of await directories(place, files, category, problems)) {
-      const skill = await skillIn(place, files, directory, problems);
+      const skill = await skillIn(place, files, directory, problems, keep);
       if (skill && skill !== "category") found.push(skill);
     }
   }
@@ -174,12 +202,13 @@ async function directories(
   }
 }
 
-async function skillIn(
+async function skillIn<Skill extends FoundSkill>(
   place: SkillPlace,
   files: Files,
   directory: string,
   problems: Problem[],
-): Promise<FoundSkill | "category" | null> {
+  keep: Keep<Skill>,
+): Promise<Skill | "category" | null> {
   const path = `${directory}/${skillFile}`;
   const absolute = absolutePath(place.location, path);
   try {
@@ -187,11 +216,17 @@ async function skillIn(
     if (text === null) return "category";
     const head = readSkill(directory.slice(directory.lastIndexOf("/") + 1), text);
     if (!head) return null;
-    const { name, description, ...rest } = head;
+    const { name, description, ...rest } = ownStrings(head);
     const item: SkillItem = { name, description, path: absolute, scope: place.scope, ...rest };
-    return { item, place, directory, text };
+    return keep({ item, place, directory }, text);
   } catch (error) {
     problems.push(problemOf(absolute, error));
     return null;
   }
+}
+
+/** A copy with strings of its own: engines let a part of a text point into it, and would keep the whole text for it. */
+function ownStrings(head: SkillHead): SkillHead {
+  // What is made of strings alone comes back as it was.
+  return JSON.parse(JSON.stringify(head)) as SkillHead;
 }

@@ -8,11 +8,11 @@ import {
 import { absolutePath } from "../paths.ts";
 import { problemOf, type Problem } from "../problems.ts";
 import {
-  discoverSkills,
+  discoverSkillTexts,
   newSkillDirectory,
   workspaceSkillRoots,
-  type FoundSkill,
   type SkillPlace,
+  type SkillWithText,
 } from "../opencode/skill-discovery.ts";
 import { skillFile } from "../opencode/skills.ts";
 import { compareCodePoints, StorageError, type Entry, type ReadableStorage } from "../storage.ts";
@@ -86,7 +86,7 @@ export interface ExportOptions {
 /** Reads all that an export carries beside the two configurations. */
 export async function exportFiles(options: ExportOptions): Promise<ExportedFiles> {
   const { storage, location } = options;
-  const found = await discoverSkills(options.places);
+  const found = await discoverSkillTexts(options.places);
   const list = await discoverCommands(storage, workspaceCommands, location, "workspace");
   const collector = new Collector(options, [...found.problems, ...list.problems]);
   for (const skill of found.skills)
@@ -138,7 +138,7 @@ class Collector {
     this.#files.add(path);
   }
 
-  async skill({ item, place, directory, text }: FoundSkill): Promise<ExportedSkill> {
+  async skill({ item, place, directory, text }: SkillWithText): Promise<ExportedSkill> {
     const { name, description } = item;
     // A skill of a parent folder comes to lie where a client would have created it.
     const own = place.distance === 0;
