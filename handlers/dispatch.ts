@@ -3,7 +3,7 @@ import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
-import { decodeSegment, type Target } from "../lib/paths.ts";
+import { checkQueryEscapes, decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Context, HttpReply, LogNote, Reply, Route, Schema } from "../lib/route.ts";
 import { cleanPath } from "../lib/secrets.ts";
@@ -307,9 +307,10 @@ function decodeParams(raw: Readonly<Record<string, string>>): Readonly<Record<st
   return params;
 }
 
-/** The query as an object; the first value of a name counts. */
+/** The query as an object; the first value of a name counts. Throws `invalid_path` for a malformed escape. */
 function queryOf(target: Target): Record<string, string> {
   if (target.search.length < 2) return {};
+  checkQueryEscapes(target.search);
   const query: Record<string, string> = Object.create(null) as Record<string, string>;
   for (const [name, value] of new URLSearchParams(target.search)) query[name] ??= value;
   return { ...query };

@@ -37,13 +37,25 @@ export function targetOf(url: string): Target {
 
 /** Percent-decodes one path segment; a malformed escape is the client's mistake (I15). */
 export function decodeSegment(segment: string): string {
-  if (!segment.includes("%")) return segment;
+  return decodeEscapes(segment, "path");
+}
+
+/**
+ * Refuses a query with a malformed escape (I15). Parsers of queries take it for text, or put replacement characters
+ * in its place: a path in it would then be another one than the client meant.
+ */
+export function checkQueryEscapes(search: string): void {
+  decodeEscapes(search, "query");
+}
+
+function decodeEscapes(text: string, what: "path" | "query"): string {
+  if (!text.includes("%")) return text;
   try {
-    return decodeURIComponent(segment);
+    return decodeURIComponent(text);
   } catch (cause) {
     throw new ApiError(
       "invalid_path",
-      "The path holds a malformed percent escape; write a literal % as %25.",
+      `The ${what} holds a malformed percent escape; write a literal % as %25.`,
       undefined,
       { cause },
     );

@@ -66,6 +66,18 @@ describe("routing", () => {
     }
   });
 
+  it("I15: a malformed escape in a query is a 400 and never another path than was meant", async () => {
+    const { client, workspace } = await startMemoryServer();
+    const path = `/workspace/${workspace}/files/raw?path=`;
+    for (const name of ["%zz", "a%", "a%FFb", "%c0%ae%c0%ae/f", "%ED%A0%80"]) {
+      for (const method of ["PUT", "GET", "DELETE"]) {
+        const answer = await client.send(method, path + name);
+        expect({ name, method, ...answer }).toMatchObject({ status: 400, json: { code: "invalid_path" } });
+      }
+    }
+    expect((await client.send("PUT", `${path}100%25+%C3%A9`)).json.path).toBe("100% é");
+  });
+
   it("I67: a mount of an unknown workspace is 404 workspace_not_found", async () => {
     const { client, workspace } = await startMemoryServer();
     for (const path of [
