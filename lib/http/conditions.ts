@@ -59,9 +59,24 @@ function listsTag(header: string, tag: string, weakly: boolean): boolean {
   });
 }
 
+const days = "(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)";
+const month = "(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)";
+const time = String.raw`\d\d:\d\d:\d\d`;
+/** The three forms of RFC 9110, section 5.6.7: today's, and those of RFC 850 and of asctime. */
+const dateForms: readonly RegExp[] = [
+  new RegExp(String.raw`^${days}, \d\d ${month} \d{4} ${time} GMT$`),
+  new RegExp(String.raw`^(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day, \d\d-${month}-\d\d ${time} GMT$`),
+  new RegExp(String.raw`^${days} ${month} [ \d]\d ${time} \d{4}$`),
+];
+
+/** The seconds of an HTTP date; null for anything else, which has to be ignored and which `Date.parse` may take for a date. */
 function dateOf(header: string | null): number | null {
-  const time = header === null ? NaN : Date.parse(header);
-  return Number.isNaN(time) ? null : seconds(time);
+  const text = header?.trim() ?? "";
+  const form = dateForms.findIndex((one) => one.test(text));
+  if (form < 0) return null;
+  // Only the last form does not say that its time is that of Greenwich.
+  const date = Date.parse(form === 2 ? `${text} GMT` : text);
+  return Number.isNaN(date) ? null : seconds(date);
 }
 
 function seconds(milliseconds: number): number {

@@ -69,6 +69,14 @@ describe("conditions (I56)", () => {
     [{ "if-modified-since": date }, "not_modified"],
     [{ "if-modified-since": earlier }, "go"],
     [{ "if-modified-since": "nonsense" }, "go"],
+    [{ "if-modified-since": "Friday, 02-Jan-26 03:04:05 GMT" }, "not_modified"],
+    [{ "if-modified-since": "Fri Jan  2 03:04:05 2026" }, "not_modified"],
+    [{ "if-modified-since": "Thu Jan  1 03:04:05 2026" }, "go"],
+    [{ "if-modified-since": "2099-01-01" }, "go"],
+    [{ "if-modified-since": "nonsense 2099" }, "go"],
+    [{ "if-modified-since": "9999" }, "go"],
+    [{ "if-unmodified-since": "nonsense 5" }, "go"],
+    [{ "if-unmodified-since": "5" }, "go"],
     [{ "if-none-match": '"18:5"', "if-modified-since": date }, "go"],
     [{ "if-match": '"17:5"' }, "go"],
     [{ "if-match": 'W/"17:5"' }, "failed"],
@@ -99,6 +107,7 @@ describe("conditions (I56)", () => {
     ['"18:5"', false],
     [date, true],
     [earlier, false],
+    ["2026-01-02T03:04:05Z", false],
   ])("If-Range: %s", (value, expected) => {
     expect(rangeStillApplies(new Headers({ "if-range": value }), entry)).toBe(expected);
   });
@@ -167,6 +176,9 @@ test.each([
   ["a.png", "image/png"],
   ["dir.png/main.ts", "text/x-typescript; charset=utf-8"],
   ["Makefile", "application/octet-stream"],
+  ["f", "application/octet-stream"],
+  ["src/html", "application/octet-stream"],
+  [".json", "application/octet-stream"],
   ["a.__proto__", "application/octet-stream"],
 ])("the media type of %s (I56)", (name, expected) => {
   expect(mediaTypeOf(name)).toBe(expected);
