@@ -36,9 +36,11 @@ export async function download(
       return { status: plan.status, headers: plan.headers, stream: null };
     const opened = await storage.read(path, plan.range ? { range: plan.range } : {});
     if (!opened) throw rules.missing();
-    if (opened.entry.revision === entry.revision && opened.entry.real === entry.real) {
-      return { status: plan.status, headers: plan.headers, stream: opened.body };
-    }
+    const reply = await answerWith(opened, { request, plan, rules }).catch(async (error: unknown) => {
+      await opened.body.cancel();
+      throw error;
+    });
+    if (reply) return reply;
     await opened.body.cancel();
     if (attempt >= attempts)
       throw new StorageError(
@@ -48,6 +50,28 @@ export async function download(
   }
 }
 
+/**
+ * The answer with a file that was opened for a plan. What is said of it is what is true of the opened one: a log that
+ * grows all the time is never the one that was looked at. Null when what was asked for is another part of it now.
+ */
+async function answerWith(
+  opened: { entry: Entry; body: ReadableStream<Uint8Array> },
+  { request, plan, rules }: { request: Request; plan: Answer; rules: DownloadRules },
+): Promise<Reply | null> {
+  const { entry, body } = opened;
+  rules.check(entry);
+  const now = planAnswer(request, entry);
+  if (now.status === 304) {
+    await body.cancel();
+    return { status: 304, headers: now.headers, stream: null };
+  }
+  const { range } = plan;
+  if (range === null) return now.range === null ? { status: 200, headers: now.headers, stream: body } : null;
+  // Of a part that reaches further by now less may be sent, as long as it is said (RFC 9110, section 15.3.7).
+  const isHeld = now.range !== null && now.range.start === range.start && now.range.end >= range.end;
+  return isHeld ? { status: 206, headers: headersOf(entry, range), stream: body } : null;
+}
+
 interface Answer {
   status: 200 | 206 | 304;
   headers: Record<string, string>;
@@ -55,21 +79,28 @@ interface Answer {
 }
 
 function planAnswer({ method, headers: requested }: Request, entry: Entry): Answer {
-  const validators = {
-    etag: etagOf(entry),
-    "last-modified": lastModifiedOf(entry),
-    "cache-control": "private, no-cache",
-  };
   const condition = checkConditions(requested, entry);
   if (condition === "failed") throw preconditionFailed(entry.path, entry);
-  if (condition === "not_modified") return { status: 304, headers: validators, range: null };
+  if (condition === "not_modified") return { status: 304, headers: validatorsOf(entry), range: null };
   // RFC 9110, 14.2: a range is of a GET alone.
   const isRanged = method === "GET" && rangeStillApplies(requested, entry);
   const range = isRanged ? parseRange(requested.get("range"), entry.size) : null;
   if (range === "unsatisfiable") throw unsatisfiable(entry);
+  return { status: range ? 206 : 200, headers: headersOf(entry, range), range };
+}
+
+function validatorsOf(entry: Entry): Record<string, string> {
+  return {
+    etag: etagOf(entry),
+    "last-modified": lastModifiedOf(entry),
+    "cache-control": "private, no-cache",
+  };
+}
+
+function headersOf(entry: Entry, range: ByteRange | null): Record<string, string> {
   const name = entry.path.slice(entry.path.lastIndexOf("/") + 1);
   const headers: Record<string, string> = {
-    ...validators,
+    ...validatorsOf(entry),
     "content-type": mediaTypeOf(name),
     "content-disposition": attachment(name),
     "x-content-type-options": "nosniff",
@@ -77,7 +108,7 @@ function planAnswer({ method, headers: requested }: Request, entry: Entry): Answ
     "content-length": String(range ? range.end - range.start + 1 : entry.size),
   };
   if (range) headers["content-range"] = `bytes ${range.start}-${range.end}/${entry.size}`;
-  return { status: range ? 206 : 200, headers, range };
+  return headers;
 }
 
 function unsatisfiable(entry: Entry): ApiError {

@@ -2,7 +2,15 @@ import { lstatSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { leftovers } from "../storage/temporary-dir.ts";
-import { put, textOf, type Exchange, type RequestOptions } from "../support/memory-host.ts";
+import { createMemoryStorage } from "../../adapters/storage/memory.ts";
+import {
+  configOf,
+  put,
+  startMemoryServer,
+  textOf,
+  type Exchange,
+  type RequestOptions,
+} from "../support/memory-host.ts";
 import { decide, pathsIn, start, viewerOf, waiting, type Subject } from "./subjects.ts";
 
 const raw = (
@@ -241,4 +249,36 @@ test("I01: links lead nowhere outside, and a removed link is the link alone", as
   expect((await raw(subject, "DELETE", "in")).status).toBe(200);
   expect(() => lstatSync(join(subject.dir, "in"))).toThrow();
   expect(await textOf(subject.storage, "real/x")).toBe("x");
+});
+
+test("a log that grows between every look at it and its opening is given as it was when it was opened", async () => {
+  const log = createMemoryStorage();
+  let text = "0123456789";
+  await put(log, "log", text);
+  const growing = new Proxy(log, {
+    get(target, key) {
+      if (key === "stat") {
+        return async (path: string) => {
+          const entry = await target.stat(path);
+          if (path === "log") await put(target, path, (text += "+"));
+          return entry;
+        };
+      }
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === "function" ? value.bind(target) : value;
+    },
+  });
+  const { client, workspace } = await startMemoryServer(configOf(), { storage: () => growing });
+  const get = (headers: Record<string, string> = {}): Promise<Exchange> =>
+    client.get(`/workspace/${workspace}/files/raw?path=log`, { headers });
+  const whole = await get();
+  expect([whole.status, whole.text]).toEqual([200, text]);
+  expect(whole.headers.get("content-length")).toBe(String(text.length));
+  const open = await get({ range: "bytes=2-" });
+  const total = text.length;
+  expect(open.headers.get("content-range")).toBe(`bytes 2-${open.text.length + 1}/${total}`);
+  expect([open.status, text.slice(2).startsWith(open.text)]).toEqual([206, true]);
+  const first = await get({ range: "bytes=0-1" });
+  expect([first.status, first.text]).toEqual([206, "01"]);
+  expect((await get({ "if-match": open.headers.get("etag") ?? "" })).status).toBe(412);
 });
