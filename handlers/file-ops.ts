@@ -66,38 +66,55 @@ function named({ type, path, from, to }: Operation): {
   return { type, ...(path === undefined ? {} : { path }) };
 }
 
-/**
- * The change that an operation is, seen from what is there now, or null when there is nothing to do; throws an ItemError
- * when it cannot be done.
- */
-async function changeOf(context: Context, operation: Operation): Promise<Change | null> {
-  const { storage } = context.workspace;
-  const { type, path, from, to, recursive } = operation;
+/** The change that an operation asks for, whatever is there; throws an ItemError when it asks for none. */
+function askedFor({ type, path, from, to, recursive }: Operation): Change {
   if (type === "mkdir") {
     if (path === undefined) throw new ItemError("operation_failed", "mkdir needs a path.");
     return { op: "mkdir", path };
   }
   if (type === "delete") {
     if (path === undefined) throw new ItemError("operation_failed", "delete needs a path.");
-    const entry = await storage.stat(path);
-    if (!entry) throw missing(operation);
-    if (entry.kind === "dir" && !recursive) {
-      throw new ItemError("operation_failed", "A directory is deleted only with recursive: true.");
-    }
     return { op: "remove", path, recursive };
   }
   if (type === "rename") {
     if (from === undefined || to === undefined)
       throw new ItemError("operation_failed", "rename needs from and to.");
-    if (!(await storage.stat(from))) throw missing(operation);
-    // As rename(2) has it: what is called so already stays as it is.
-    return from === to ? null : { op: "move", from, to, replace: true };
+    return { op: "move", from, to, replace: true };
   }
   throw new ItemError(
     "invalid_operation",
     `There is no operation ${JSON.stringify(type.slice(0, 80))}; there are mkdir, delete and rename.`,
   );
 }
+
+/** The same, seen from what is there now. */
+async function changeOf(context: Context, operation: Operation): Promise<Change> {
+  const { storage } = context.workspace;
+  const change = askedFor(operation);
+  const old = change.op === "move" ? change.from : change.op === "remove" ? change.path : null;
+  const entry = old === null ? null : await storage.stat(old);
+  if (old !== null && !entry) throw missing(operation);
+  if (change.op === "remove" && entry?.kind === "dir" && !operation.recursive) {
+    throw new ItemError("operation_failed", "A directory is deleted only with recursive: true.");
+  }
+  return change;
+}
+
+/**
+ * What the host is shown of an operation. One that cannot be done as things are is shown as well when one before it
+ * may make it possible: a deletion must not hide behind a rename.
+ */
+async function shownOf(context: Context, operation: Operation, dependent: boolean): Promise<Change | null> {
+  try {
+    const change = dependent ? askedFor(operation) : await changeOf(context, operation);
+    return isNothing(change) ? null : change;
+  } catch {
+    return null;
+  }
+}
+
+/** A rename to the name that it has already. */
+const isNothing = (change: Change): boolean => change.op === "move" && change.from === change.to;
 
 function missing(operation: Operation): ItemError {
   return new ItemError("file_not_found", "There is nothing at this path.", named(operation));
@@ -126,7 +143,7 @@ async function itemOf(
 ): Promise<ChangeItem<Result>> {
   const asked = context.services.host.config.approval.mode === "manual" && !dependent;
   const before = asked ? await stateOf(context, operation).catch(() => null) : null;
-  const shown = await changeOf(context, operation).catch(() => null);
+  const shown = await shownOf(context, operation, dependent);
   const at = (path: string): string => absolutePath(context.workspace.path, path);
   return {
     target:
@@ -139,7 +156,8 @@ async function itemOf(
       if (asked && (await stateOf(context, operation)) !== before) {
         throw new ItemError("conflict", changedMessage, named(operation));
       }
-      return change;
+      // As rename(2) has it: what is called so already stays as it is.
+      return isNothing(change) ? null : change;
     },
     done: () => ({ ok: true, ...named(operation) }),
     failed: (error) => failedItem(error, "operation_failed", { type: operation.type }),

@@ -15,8 +15,8 @@ import { absolutePath } from "../lib/paths.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { requestBody } from "../lib/http/request-body.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
-import type { Staged, Storage } from "../lib/storage.ts";
-import { stageUpload } from "../lib/files/upload.ts";
+import type { Storage } from "../lib/storage.ts";
+import { stageUpload, type Upload } from "../lib/files/upload.ts";
 
 const path = "/workspace/:id/inbox";
 
@@ -92,12 +92,12 @@ const uploadToInbox = route({
   ],
   async handle(context) {
     const { storage } = context.workspace;
-    const { wanted, staged } = await receive(context, context.query.path ?? "");
+    const { wanted, upload } = await receive(context, context.query.path ?? "");
     try {
       const destination = await resolveDestination(storage, wanted);
-      return { json: await keep(context, destination, staged) };
+      return { json: await keep(context, destination, upload) };
     } catch (error) {
-      await storage.discard(staged);
+      await storage.discard(upload.staged);
       throw error;
     }
   },
@@ -112,34 +112,34 @@ function insistOnInbox({ services }: Pick<Context, "services">): void {
   throw new ApiError("inbox_disabled", "The inbox of this server is switched off (OPENWORK_INBOX_ENABLED).");
 }
 
-interface Upload {
+interface Received {
   /** The path as the client names it. */
   wanted: string;
-  staged: Staged;
+  upload: Upload;
 }
 
 /** Reads the form to its end, the first file into a staged body: the field that names its place may follow it. */
-async function receive(context: Context, fromQuery: string): Promise<Upload> {
+async function receive(context: Context, fromQuery: string): Promise<Received> {
   const { storage } = context.workspace;
   const { maxBytes } = context.services.host.config.inbox;
   let wanted = fromQuery.trim();
   let filename = "";
-  let staged: Staged | null = null;
+  let upload: Upload | null = null;
   const contentType = contentTypeOf(context.request);
   try {
     for await (const part of readForm(formBody(context, maxBytes), contentType)) {
       if (part.kind === "field") {
         if (part.name === "path" && wanted === "") wanted = part.value.trim();
-      } else if (part.name === "file" && part.filename.trim() !== "" && staged === null) {
+      } else if (part.name === "file" && part.filename.trim() !== "" && upload === null) {
         ({ filename } = part);
         const place = await stagingPlace(storage, wanted, filename);
-        staged = await stageUpload(context, place, part.body, maxBytes);
+        upload = await stageUpload(context, place, part.body, maxBytes);
       }
     }
-    if (!staged) throw new ApiError("file_required", 'The form needs a part "file" with a filename.');
-    return { wanted: wanted === "" ? filename : wanted, staged };
+    if (!upload) throw new ApiError("file_required", 'The form needs a part "file" with a filename.');
+    return { wanted: wanted === "" ? filename : wanted, upload };
   } catch (error) {
-    if (staged) await storage.discard(staged);
+    if (upload) await storage.discard(upload.staged);
     throw error;
   }
 }
@@ -190,7 +190,7 @@ async function resolveDestination(storage: Storage, wanted: string): Promise<str
 function keep(
   context: Context,
   destination: string,
-  staged: Staged,
+  { staged, contents }: Upload,
 ): Promise<{ ok: true; path: string; bytes: number }> {
   const absolute = absolutePath(context.workspace.path, destination);
   const shown = destination.slice(inbox.base.length + 1);
@@ -199,6 +199,7 @@ function keep(
     summary: `Upload ${JSON.stringify(shown)} (${staged.size} bytes) to the inbox`,
     paths: [absolute],
     targets: [absolute],
+    contents,
     onConflict: "refuse",
     async plan(view) {
       await lookBeforeWrite(view, destination);

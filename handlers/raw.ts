@@ -11,7 +11,7 @@ import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { requestBody } from "../lib/http/request-body.ts";
 import { route, type Context, type Reply, type Route } from "../lib/route.ts";
 import type { Entry, ReadableStorage, Staged } from "../lib/storage.ts";
-import { stageUpload } from "../lib/files/upload.ts";
+import { stageUpload, type Upload } from "../lib/files/upload.ts";
 
 const path = "/workspace/:id/files/raw";
 const query = v.object({ path: v.optional(v.string(), "") });
@@ -97,23 +97,24 @@ const writeRaw = route({
     insistOnConditions(request, file, await storage.stat(file));
     const { maxBytes } = services.host.config.inbox;
     const body = requestBody(request, maxBytes, (size) => tooLarge(maxBytes, size));
-    const staged = await stageUpload(context, file, body, maxBytes);
+    const upload = await stageUpload(context, file, body, maxBytes);
     try {
-      return await keep(context, file, staged);
+      return await keep(context, file, upload);
     } catch (error) {
-      await storage.discard(staged);
+      await storage.discard(upload.staged);
       throw error;
     }
   },
 });
 
-function keep(context: Context, file: string, staged: Staged): Promise<Reply> {
+function keep(context: Context, file: string, { staged, contents }: Upload): Promise<Reply> {
   const absolute = absolutePath(context.workspace.path, file);
   return context.services.changes.run(context, {
     action: "workspace.file.write",
     summary: `Write ${JSON.stringify(file)} (${staged.size} bytes)`,
     paths: [absolute],
     targets: [absolute],
+    contents,
     onConflict: "refuse",
     async plan(view): Promise<Plan<Reply>> {
       await lookBeforeWrite(view, file);

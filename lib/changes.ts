@@ -4,7 +4,7 @@ import type { AuditLog, AuditRecord } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
 import { commitAll, commitOneByOne, shownOf, type EachRequest } from "./changes/items.ts";
 import { insistOnSeen, linkedPaths, prepare, type Guarded, type WriteRequest } from "./changes/plan.ts";
-import { describeChanges } from "./changes/diff.ts";
+import { describeChanges, type StagedContents } from "./changes/diff.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import type { Log } from "./host.ts";
 import { absolutePath } from "./paths.ts";
@@ -66,7 +66,9 @@ export class Changes {
     const guarded = await prepare(workspace, request);
     let verdict: Verdict | null = null;
     try {
-      verdict = await this.#holding(guarded.changes, () => this.#ask(context, request, guarded));
+      verdict = await this.#holding(guarded.changes, request.contents, () =>
+        this.#ask(context, request, guarded),
+      );
       const approval = approvalOf(verdict);
       await this.#insistOnAllowed(context, verdict);
       return await this.#lock(workspace)(() => this.#commit(context, request, guarded, approval));
@@ -78,8 +80,12 @@ export class Changes {
   }
 
   /** Does what waits for the host; over the limit of memory a write is refused instead of kept. */
-  async #holding<T>(changes: readonly Change[], wait: () => Promise<T>): Promise<T> {
-    const bytes = bytesInMemory(changes);
+  async #holding<T>(
+    changes: readonly Change[],
+    contents: StagedContents | undefined,
+    wait: () => Promise<T>,
+  ): Promise<T> {
+    const bytes = bytesInMemory(changes, contents);
     if (this.#heldBytes > 0 && this.#heldBytes + bytes > mostHeldBytes) {
       const message = `Writes of ${this.#heldBytes} bytes wait for the host already; try again when some are answered.`;
       throw new ApiError("too_many_requests", message, undefined, { headers: { "retry-after": "10" } });
@@ -110,7 +116,7 @@ export class Changes {
       diff: isAuto ? "" : await describeChanges(workspace.storage, shownOf(items)),
     };
     const ask = (): Promise<Approval | null> => this.permit(context, question);
-    const approval = request.paths.length === 0 ? null : await this.#holding(shownOf(items), ask);
+    const approval = request.paths.length === 0 ? null : await this.#holding(shownOf(items), undefined, ask);
     return this.#lock(workspace)(async () => {
       const together = request.independent && items.length > 1 ? await commitAll(workspace, items) : null;
       const outcomes = together ?? (await commitOneByOne(workspace, items));
@@ -184,7 +190,7 @@ export class Changes {
       ...changed.map((path) => absolutePath(workspace.path, path)),
       ...(await linkedPaths(workspace, guarded.changes)),
     ]);
-    const diff = await describeChanges(workspace.storage, guarded.changes);
+    const diff = await describeChanges(workspace.storage, guarded.changes, request.contents);
     return this.#options.approvals.ask(
       question(context, request, [...paths], diff),
       context.signal,
@@ -289,11 +295,12 @@ function approvalOf({ id, by }: Verdict): Approval {
   return by ? { id, by } : { id };
 }
 
-function bytesInMemory(changes: readonly Change[]): number {
+function bytesInMemory(changes: readonly Change[], contents: StagedContents = new Map()): number {
   let bytes = 0;
   for (const change of changes) {
     if (change.op === "write" && change.body instanceof Uint8Array) bytes += change.body.length;
   }
+  for (const { text } of contents.values()) bytes += text?.length ?? 0;
   return bytes;
 }
 

@@ -1,9 +1,22 @@
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 as sha256OfBytes } from "@noble/hashes/sha2.js";
 import { bytesToHex, utf8ToBytes } from "@noble/hashes/utils.js";
 
 /** Lowercase hex SHA-256 of a text (as UTF-8) or of bytes. Synchronous, on every runtime. */
 export function sha256Hex(input: string | Uint8Array): string {
-  return bytesToHex(sha256(typeof input === "string" ? utf8ToBytes(input) : input));
+  return bytesToHex(sha256OfBytes(typeof input === "string" ? utf8ToBytes(input) : input));
+}
+
+/** A SHA-256 of bytes that come in pieces. */
+export interface RunningHash {
+  update(bytes: Uint8Array): void;
+  /** Of all bytes so far, lowercase hex; nothing can be added after it. */
+  hex(): string;
+}
+
+/** Begins a SHA-256. */
+export function sha256(): RunningHash {
+  const hash = sha256OfBytes.create();
+  return { update: (bytes) => void hash.update(bytes), hex: () => bytesToHex(hash.digest()) };
 }
 
 /** Compares two texts of equal length without telling by its time where they differ. */

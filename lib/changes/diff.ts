@@ -1,21 +1,26 @@
 import { formatPatch, structuredPatch } from "diff";
-import { sha256Hex } from "../hash.ts";
 import type { Change, ReadableStorage } from "../storage.ts";
+import { contentOf, largestText, type Content } from "./content.ts";
 
 /** Most characters of a diff that a host is shown; the rest is counted, not shown. */
 const longestDiff = 200_000;
-/** Files larger than this are described by size and hash instead of by their lines. */
-const largestText = 1024 * 1024;
 /** Most files listed when a whole directory goes. */
 const mostListed = 200;
 
+/** What staged bodies hold, by their ids. */
+export type StagedContents = ReadonlyMap<string, Content>;
+
 /** A unified diff of what a commit will do, against what is there now; binary files by size and hash. */
-export async function describeChanges(storage: ReadableStorage, changes: readonly Change[]): Promise<string> {
+export async function describeChanges(
+  storage: ReadableStorage,
+  changes: readonly Change[],
+  staged: StagedContents = new Map(),
+): Promise<string> {
   const pieces: string[] = [];
   let length = 0;
   for (const change of changes) {
     if (length > longestDiff) break;
-    const piece = await describeChange(storage, change);
+    const piece = await describeChange(storage, change, staged);
     pieces.push(piece);
     length += piece.length;
   }
@@ -25,18 +30,27 @@ export async function describeChanges(storage: ReadableStorage, changes: readonl
   return `${diff.slice(0, longestDiff)}\n(cut here: the whole diff is longer${left > 0 ? `, ${left} more changes are not shown` : ""})\n`;
 }
 
-async function describeChange(storage: ReadableStorage, change: Change): Promise<string> {
+async function describeChange(
+  storage: ReadableStorage,
+  change: Change,
+  staged: StagedContents,
+): Promise<string> {
   switch (change.op) {
     case "mkdir":
       return `create directory ${change.path}\n`;
-    case "move":
-      return `rename ${change.from}\n    to ${change.to}${change.replace ? " (replacing what is there)" : ""}\n`;
+    case "move": {
+      const replaces = change.replace === true && (await storage.stat(change.to)) !== null;
+      return `rename ${change.from}\n    to ${change.to}${replaces ? " (replacing what is there)" : ""}\n`;
+    }
     case "remove":
       return describeRemoval(storage, change.path);
     case "write": {
       const old = await contentAt(storage, change.path);
       const body = change.body;
-      const next = body instanceof Uint8Array ? ofBytes(body) : { text: null, label: `${body.size} bytes` };
+      const next =
+        body instanceof Uint8Array
+          ? contentOf(body)
+          : (staged.get(body.id) ?? { text: null, label: `${body.size} bytes` });
       return describeContent(change.path, old, next);
     }
   }
@@ -44,7 +58,8 @@ async function describeChange(storage: ReadableStorage, change: Change): Promise
 
 async function describeRemoval(storage: ReadableStorage, path: string): Promise<string> {
   const entry = await storage.stat(path);
-  if (entry?.kind !== "dir") return describeContent(path, await contentAt(storage, path), null);
+  if (!entry) return `remove ${path}\n`;
+  if (entry.kind !== "dir") return describeContent(path, await contentAt(storage, path), null);
   const files: string[] = [];
   for await (const batch of storage.walk(path)) {
     for (const item of batch) if (item.kind === "file") files.push(item.path);
@@ -58,30 +73,12 @@ async function describeRemoval(storage: ReadableStorage, path: string): Promise<
   return `remove directory ${path}\n${pieces.join("")}${more}`;
 }
 
-/** What a file holds: its text, or a label where there is no text to show. */
-interface Content {
-  text: string | null;
-  label: string;
-}
-
 async function contentAt(storage: ReadableStorage, path: string): Promise<Content | null> {
   const entry = await storage.stat(path);
   if (!entry || entry.kind !== "file") return null;
   if (entry.size > largestText) return { text: null, label: `${entry.size} bytes` };
   const file = await storage.readFile(path);
-  return file && ofBytes(file.bytes);
-}
-
-function ofBytes(bytes: Uint8Array): Content {
-  if (bytes.length <= largestText && !bytes.includes(0)) {
-    try {
-      const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-      return { text, label: `${bytes.length} bytes` };
-    } catch {
-      // Not text: shown by size and hash.
-    }
-  }
-  return { text: null, label: `${bytes.length} bytes, sha256 ${sha256Hex(bytes)}` };
+  return file && contentOf(file.bytes);
 }
 
 function describeContent(path: string, old: Content | null, next: Content | null): string {

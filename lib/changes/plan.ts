@@ -1,3 +1,4 @@
+import type { StagedContents } from "./diff.ts";
 import { sha256Hex } from "../hash.ts";
 import { absolutePath } from "../paths.ts";
 import {
@@ -34,6 +35,8 @@ export interface WriteRequest<T> {
   paths: readonly string[];
   /** Audit targets, one entry each. */
   targets: readonly string[];
+  /** What staged bodies among the changes hold, for the host to see. */
+  contents?: StagedContents;
   /** `replan`: a file that moved while the host thought is planned again (merges). `refuse`: that is a 409 (overwrites). */
   onConflict: "replan" | "refuse";
   /** Reads, validates and says what to change; throws an ApiError for what is wrong. Called before the host is asked, and again when a merge meets a conflict. */

@@ -1,20 +1,32 @@
+import { WatchedBody } from "../changes/content.ts";
+import type { StagedContents } from "../changes/diff.ts";
 import { ApiError } from "../errors.ts";
 import type { Context } from "../route.ts";
 import type { Staged } from "../storage.ts";
+
+/** An upload that waits beside its target. */
+export interface Upload {
+  staged: Staged;
+  /** What a host is shown of it; nothing where no host is asked. */
+  contents: StagedContents;
+}
 
 /**
  * Takes the bytes of an upload in beside their target. Ends with the client: nothing of a broken upload stays,
  * also when it asked for a deferred answer. Throws `file_too_large`, `request_withdrawn` and storage errors.
  */
 export async function stageUpload(
-  { request, workspace }: Pick<Context, "request" | "workspace">,
+  { request, workspace, services }: Pick<Context, "request" | "workspace" | "services">,
   path: string,
   body: ReadableStream<Uint8Array>,
   maxBytes: number,
-): Promise<Staged> {
+): Promise<Upload> {
   const { signal } = request;
+  // Watching costs time and a copy: only for a host who will be asked.
+  const watched = services.host.config.approval.mode === "manual" ? new WatchedBody(body) : null;
   try {
-    return await workspace.storage.stage(path, body, { maxBytes, signal });
+    const staged = await workspace.storage.stage(path, watched?.stream ?? body, { maxBytes, signal });
+    return { staged, contents: watched ? new Map([[staged.id, watched.content()]]) : new Map() };
   } catch (cause) {
     if (!signal.aborted) throw cause;
     throw new ApiError(

@@ -145,6 +145,7 @@ describe.each(["memory", "disk"] as const)("the inbox over %s", (kind) => {
       summary: expect.stringContaining("q.txt"),
     });
     expect(request.paths).toEqual([`${subject.dir || "/ws"}/${base}/q.txt`]);
+    expect(request.diff).toContain("+hello\n");
     expect(await pathsIn(subject.storage)).toEqual([]);
     await decide(subject.client, request.id, "deny");
     expect(await sent).toMatchObject({ status: 403, json: { code: "write_denied" } });

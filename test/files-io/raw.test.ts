@@ -2,6 +2,7 @@ import { lstatSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { leftovers } from "../storage/temporary-dir.ts";
+import { sha256Hex } from "../../lib/hash.ts";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import {
   configOf,
@@ -215,6 +216,32 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     }
     expect(await textOf(subject.storage, "f")).toBe("old");
     if (subject.dir) expect(leftovers(subject.dir)).toEqual([]);
+  });
+
+  test("I32: the host sees what a streamed body holds: its lines, or its size and hash", async () => {
+    using subject = await start(kind, { approval: { mode: "manual", timeoutMs: 5000 } });
+    await put(subject.storage, "f", "one\ntwo\n");
+    const large = new Uint8Array(3 * 1024 * 1024).fill(7);
+    const limit = "a".repeat(1024 * 1024);
+    for (const [path, body, shown] of [
+      ["f", "one\n2\n", " one\n-two\n+2\n"],
+      ["g", "", "+++ b/g\n(an empty file)"],
+      ["g", Uint8Array.of(0, 1), `absent -> 2 bytes, sha256 ${sha256Hex(Uint8Array.of(0, 1))}`],
+      ["g", large, `absent -> ${large.length} bytes, sha256 ${sha256Hex(large)}`],
+      ["g", limit, "+aaaa"],
+      ["g", `${limit}a`, `absent -> ${limit.length + 1} bytes, sha256 ${sha256Hex(`${limit}a`)}`],
+    ] as const) {
+      const sent = raw(subject, "PUT", path, { body });
+      const request = await waiting(subject.client);
+      expect(request.diff).toContain(shown);
+      await decide(subject.client, request.id, "deny");
+      expect((await sent).json.code).toBe("write_denied");
+    }
+    const body = new Uint8Array(70_000).map((_, n) => n);
+    const sent = raw(subject, "PUT", "kept", { body });
+    await decide(subject.client, (await waiting(subject.client)).id, "allow");
+    expect((await sent).status).toBe(201);
+    expect((await subject.storage.readFile("kept"))?.bytes).toEqual(body);
   });
 
   test("I05: viewers read what is open and change nothing", async () => {

@@ -342,6 +342,28 @@ describe("operations", () => {
     ]);
   });
 
+  test("I32: the host is shown each operation, also one that another before it makes possible", async () => {
+    const { client, session } = await serve({ a: "1\n", b: "2\n" }, manual);
+    const running = session.ops(
+      { type: "rename", from: "a", to: "new" },
+      { type: "delete", path: "new" },
+      { type: "rename", from: "b", to: "c" },
+      { type: "rename", from: "c", to: "d" },
+      { type: "delete", path: "nowhere" },
+    );
+    const approval = await pending(client);
+    expect(approval.diff).toBe(
+      ["rename a", "    to new", "remove new", "rename b", "    to c", "rename c", "    to d", ""].join("\n"),
+    );
+    await answer(client, approval, "deny");
+    expect((await running).json.code).toBe("write_denied");
+    const replacing = session.ops({ type: "rename", from: "a", to: "b" });
+    const next = await pending(client);
+    expect(next.diff).toContain("to b (replacing what is there)");
+    await answer(client, next, "deny");
+    await replacing;
+  });
+
   test("I41, I42: operations reach names by the name listed", async () => {
     const { session, storage } = await serve({ "workspace/a": "1", " b ": "1", "c\\d": "1" });
     const { json } = await session.ops(
