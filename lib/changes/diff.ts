@@ -1,5 +1,5 @@
 import { formatPatch, structuredPatch } from "diff";
-import type { Change, ReadableStorage } from "../storage.ts";
+import type { Change, Entry, ReadableStorage } from "../storage.ts";
 import { contentOf, largestText, type Content } from "./content.ts";
 
 /** Most characters of a diff that a host is shown; the rest is counted, not shown. */
@@ -39,7 +39,7 @@ async function describeChange(
     case "mkdir":
       return `create directory ${change.path}\n`;
     case "move": {
-      const replaces = change.replace === true && (await storage.stat(change.to)) !== null;
+      const replaces = change.replace === true && (await entryAt(storage, change.to)) !== null;
       return `rename ${change.from}\n    to ${change.to}${replaces ? " (replacing what is there)" : ""}\n`;
     }
     case "remove":
@@ -56,8 +56,13 @@ async function describeChange(
   }
 }
 
+/** What is at a path; null also where the storage refuses the path, which the commit will tell of. */
+function entryAt(storage: ReadableStorage, path: string): Promise<Entry | null> {
+  return storage.stat(path).catch(() => null);
+}
+
 async function describeRemoval(storage: ReadableStorage, path: string): Promise<string> {
-  const entry = await storage.stat(path);
+  const entry = await entryAt(storage, path);
   if (!entry) return `remove ${path}\n`;
   if (entry.kind !== "dir") return describeContent(path, await contentAt(storage, path), null);
   const files: string[] = [];

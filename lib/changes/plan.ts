@@ -121,21 +121,30 @@ export async function fingerprint(storage: Storage, path: string): Promise<strin
   return sha256Hex(files.toSorted().join("\n"));
 }
 
-/** Absolute paths where writes through links land: the host has to see those as well (I32). */
+/** Absolute paths where changes through links land: the host has to see those as well (I32). */
 export async function linkedPaths(workspace: Workspace, changes: readonly Change[]): Promise<string[]> {
-  const paths: string[] = [];
-  for (const change of changes) {
-    const real = change.op === "write" ? await realPath(workspace.storage, change.path) : null;
-    if (real !== null) paths.push(absolutePath(workspace.path, real));
-  }
-  return paths;
+  const { storage, path: root } = workspace;
+  const real = await Promise.all(
+    changes.flatMap((change) => {
+      if (change.op === "write" || change.op === "mkdir") return [realPath(storage, change.path)];
+      // A link that is removed or renamed is so itself: only those on the way to it are followed.
+      const paths = change.op === "move" ? [change.from, change.to] : [change.path];
+      return paths.map((path) => realPlace(storage, path));
+    }),
+  );
+  return real.filter((path) => path !== null).map((path) => absolutePath(root, path));
+}
+
+/** Where links lead on the way to a name, whatever the name itself stands for; null when there are none. */
+async function realPlace(storage: Storage, path: string): Promise<string | null> {
+  const slash = path.lastIndexOf("/");
+  const above = slash < 0 ? null : await realPath(storage, path.slice(0, slash));
+  return above === null ? null : above + path.slice(slash);
 }
 
 /** Where links lead on the way to a path, also one that does not exist yet; null when there are none. */
 async function realPath(storage: Storage, path: string): Promise<string | null> {
-  const entry = await storage.stat(path);
-  const slash = path.lastIndexOf("/");
-  if (entry || slash < 0) return entry?.real ?? null;
-  const above = await realPath(storage, path.slice(0, slash));
-  return above === null ? null : above + path.slice(slash);
+  // A change that no storage will make, such as one outside, is refused when its turn comes.
+  const entry = await storage.stat(path).catch(() => null);
+  return entry ? (entry.real ?? null) : realPlace(storage, path);
 }

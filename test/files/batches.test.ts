@@ -1,4 +1,13 @@
-import { chmodSync, linkSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import {
@@ -127,6 +136,39 @@ describe("reading", () => {
     expect(readFileSync(join(outside.dir, "secret"), "utf8")).toBe("s");
     expect(await session.all()).toEqual([]);
   });
+});
+
+test("I32: the host sees where operations through links land, and one that leads out hinders no other", async () => {
+  const outside = await startDiskServer();
+  const server = await startDiskServer({}, { approval: { mode: "manual", timeoutMs: 3000 } });
+  running.push(outside, server);
+  mkdirSync(join(server.dir, "d"));
+  writeFileSync(join(server.dir, "d/x"), "1");
+  symlinkSync("d", join(server.dir, "link"));
+  symlinkSync(outside.dir, join(server.dir, "out"));
+  const session = await SessionClient.open(server.client, server.workspace);
+  const done = session.ops(
+    { type: "mkdir", path: "link/made" },
+    { type: "rename", from: "link/x", to: "link/y" },
+    { type: "rename", from: "link/y", to: "out/y" },
+    { type: "delete", path: "out/z" },
+    { type: "delete", path: "link", recursive: true },
+  );
+  const approval = await pending(server.client);
+  const at = (path: string): string => join(server.dir, path);
+  expect(approval.paths).toEqual(
+    expect.arrayContaining(["link/made", "d/made", "d/x", "d/y", "out/y", "link"].map(at)),
+  );
+  expect(approval.paths).not.toContain(at("d"));
+  await answer(server.client, approval, "allow");
+  expect((await done).json.items.map((item: { ok: boolean }) => item.ok)).toEqual([
+    true,
+    true,
+    false,
+    false,
+    true,
+  ]);
+  expect(existsSync(at("d/y"))).toBe(true);
 });
 
 describe("writing", () => {
