@@ -75,7 +75,7 @@ export const routes: readonly Route[] = [
         (tokenHash) => isTokenAlive(context, tokenHash),
       );
       // Whoever opens a session will ask for the catalog next, and be told of what changes from now on.
-      await workspace.catalog.ready();
+      await workspace.catalog.expectReader();
       return { json: { session: viewOf(session) } };
     },
   }),

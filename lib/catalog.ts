@@ -51,6 +51,8 @@ const keptEvents = 50_000;
 const rescanMs = 500;
 /** How long building waits for a watch that is being started, milliseconds. */
 const watchPatienceMs = 1000;
+/** How long somebody who will follow the changes is kept waiting for the index, milliseconds. */
+const followPatienceMs = 2000;
 /** Ignore rules are applied for this long at a time, milliseconds. */
 const judgeMs = 8;
 
@@ -64,6 +66,9 @@ export class Catalog {
   #keeper: CatalogKeeper | null = null;
   #feed: Feed<FileEvent> | null = null;
   #ready: Promise<CatalogIndex> | null = null;
+  #built = false;
+  /** Somebody who will ask for changes was let go before there was an index to tell them from. */
+  #owesReset = false;
   #live = false;
   #watchStarted: Promise<unknown> = Promise.resolve();
   /** A walk is under way that began before there was a watch. */
@@ -96,6 +101,20 @@ export class Catalog {
   /** Resolves when there is an index: changes from now on raise events. */
   async ready(): Promise<void> {
     await (this.#ready ??= this.#build());
+  }
+
+  /**
+   * Says that somebody will ask for the changes from now on. Resolves when there is an index to tell them from; on a
+   * large tree it resolves before, and whoever asks from before the index was there is then told to start over.
+   */
+  async expectReader(): Promise<void> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const patience = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, followPatienceMs);
+    });
+    await Promise.race([this.ready(), patience]).finally(() => clearTimeout(timer));
+    // What changes until the walk is through may be in the index as if it had always been so.
+    if (!this.#built) this.#owesReset = true;
   }
 
   /** A page of entries in code-point order (I40). */
@@ -219,6 +238,8 @@ export class Catalog {
       const started = performance.now();
       this.#unwatchedWalk = !this.#live;
       await keeper.build();
+      this.#built = true;
+      if (this.#owesReset) this.#feed.reset();
       this.#rescanned = performance.now();
       this.#rescanTook = this.#rescanned - started;
       // Not awaited: the first page is what people wait for.
@@ -226,6 +247,7 @@ export class Catalog {
       return keeper.index;
     } catch (error) {
       this.#ready = null;
+      this.#built = false;
       this.#keeper = null;
       throw error;
     } finally {

@@ -1,4 +1,6 @@
 import { describe, expect, test } from "vitest";
+import { createMemoryStorage } from "../../adapters/storage/memory.ts";
+import type { Storage } from "../../lib/storage.ts";
 import {
   clientToken,
   configOf,
@@ -108,6 +110,39 @@ describe("file sessions", () => {
       expect(elsewhere.json.code).toBe("file_session_not_found");
     }
     expect((await client.delete(`/w/${two}${path}`)).json).toEqual({ ok: true });
+  });
+
+  test("I44: a session of a large tree is open before the tree is read, and no change after it goes untold", async () => {
+    const storage = createMemoryStorage();
+    await put(storage, "before", "1");
+    const gate = new AbortController();
+    const large = new Proxy(storage, {
+      get(target, key) {
+        if (key === "walk") {
+          return async function* walk(...args: Parameters<Storage["walk"]>) {
+            await new Promise((resolve) => gate.signal.addEventListener("abort", resolve));
+            yield* target.walk(...args);
+          };
+        }
+        const value: unknown = Reflect.get(target, key);
+        return typeof value === "function" ? value.bind(target) : value;
+      },
+    });
+    const { client, workspace } = await startMemoryServer(configOf(), { storage: () => large });
+    const session = await SessionClient.open(client, workspace);
+    await put(storage, "meanwhile", "2");
+    const asked = session.events("since=0");
+    gate.abort();
+    const { json } = await asked;
+    expect(json).toMatchObject({ items: [], reset: true });
+    const snapshot = await session.snapshot();
+    expect(snapshot.json.items.map((item: { path: string }) => item.path)).toEqual(["before", "meanwhile"]);
+    expect(snapshot.json.cursor).toBe(json.cursor);
+    const { items } = (await session.write({ path: "after", contentBase64: "" })).json;
+    expect((await session.events(`since=${json.cursor}`)).json).toMatchObject({
+      items: [{ type: "write", path: "after", revision: items[0].revision }],
+    });
+    expect((await session.events(`since=${json.cursor}`)).json.reset).toBeUndefined();
   });
 
   test("a session whose workspace was deleted is workspace_not_found", async () => {
