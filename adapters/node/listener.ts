@@ -136,6 +136,23 @@ function drain(req: IncomingMessage): void {
   req.resume();
 }
 
+/**
+ * Has a connection that ends with this answer closed on our side alone while its client still sends (RFC 9112, section
+ * 9.6): closed as a whole it would be reset, and the answer lost with it.
+ */
+function closeInTwoSteps(req: IncomingMessage): void {
+  const { socket } = req;
+  let isOver = false;
+  socket.destroySoon = () => {
+    isOver = true;
+    socket.end();
+  };
+  req.once("close", () => {
+    Reflect.deleteProperty(socket, "destroySoon");
+    if (isOver) socket.destroySoon();
+  });
+}
+
 /** The peer went away, or the source of a stream broke: what is left is to end the connection. */
 function isPeerGone(error: unknown): boolean {
   const code = error instanceof Error ? Reflect.get(error, "code") : undefined;
@@ -169,6 +186,7 @@ export function createListener(
     const response: Response | null = await adapter.handleNodeRequestAndResponse(req, res);
     if (isStopping()) res.shouldKeepAlive = false;
     if (response) {
+      if (!req.complete) closeInTwoSteps(req);
       await send(response, res);
       drain(req);
     } else if (next) next();

@@ -164,9 +164,13 @@ describe("uploads that break off", () => {
       ["/files/raw?path=../x", "Transfer-Encoding: chunked\r\n", ""],
       ["/inbox", `Transfer-Encoding: chunked\r\nContent-Type: ${formType}\r\n`, "--B\r\n\u0001\r\n"],
       ["/nowhere", "Content-Length: 20000000\r\n", ""],
+      ["/nowhere", "Content-Length: 20000000\r\nConnection: close\r\n", ""],
+      ["/files/raw?path=../x", "Transfer-Encoding: chunked\r\nConnection: close\r\n", ""],
     ] as const) {
       const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
       const chunked = headers.startsWith("Transfer");
+      const lost = new Promise<never>((_, reject) => socket.once("error", reject));
+      lost.catch(() => undefined);
       socket.write(started(path === "/inbox" ? "POST" : "PUT", path, headers));
       socket.pause();
       if (first) socket.write(`${first.length.toString(16)}\r\n${first}\r\n`);
@@ -174,11 +178,12 @@ describe("uploads that break off", () => {
         if (chunked) socket.write(`${piece.length.toString(16)}\r\n`);
         const full = !socket.write(piece);
         if (chunked) socket.write("\r\n");
-        if (full) await new Promise((resolve) => socket.once("drain", resolve));
+        if (full) await Promise.race([lost, new Promise((resolve) => socket.once("drain", resolve))]);
       }
-      const text = await new Promise<string>((resolve) =>
+      const answered = new Promise<string>((resolve) =>
         socket.once("data", (data) => resolve(String(data))).resume(),
       );
+      const text = await Promise.race([lost, answered]);
       expect(text).toMatch(/^HTTP\/1\.1 40[04] /);
       expect(text).toContain('"code"');
       socket.destroy();
