@@ -72,16 +72,18 @@ const searchByBody = route({
 async function search(context: Context, wanted: Search): Promise<Reply> {
   const caseSensitive = wanted.case === "sensitive" || (wanted.case === "smart" && /\p{Lu}/u.test(wanted.q));
   const most = wanted.limit ?? usualItems;
+  const asLines = /application\/x-ndjson/i.test(context.request.headers.get("accept") ?? "");
   const over = new AbortController();
   const signal = AbortSignal.any([context.signal, over.signal, AbortSignal.timeout(deadlineMs)]);
   if (wanted.kind === "name") {
     const batches = catalogPages(context, wanted.ignore === "none");
     const found = await searchNames(batches, wanted.q.trim(), { limit: most, caseSensitive, signal });
-    return { json: { ...found, engine: "catalog" } };
+    const { items, ...outcome } = { ...found, engine: "catalog" };
+    return asLines ? streamed(items.values(), () => outcome, over) : { json: { items, ...outcome } };
   }
   const text: ContentQuery = { text: wanted.q, caseSensitive, ignored: wanted.ignore === "none" };
   const hits = new ContentSearch(context, text, most, signal);
-  if (context.request.headers.get("accept")?.includes("application/x-ndjson")) return streamed(hits, over);
+  if (asLines) return streamed(hits.run(), () => hits.outcome(), over);
   const items: ContentHit[] = [];
   for await (const hit of hits.run()) items.push(hit);
   // Several files are found at a time, in no order: an answer as a whole is the same each time.
@@ -170,20 +172,23 @@ async function* filesOf(batches: AsyncIterable<readonly Entry[]>): AsyncGenerato
 }
 
 /** One hit a line as it is found, and a last line that says what it came to. Ends with its reader. */
-function streamed(search: ContentSearch, over: AbortController): Reply {
+function streamed(
+  hits: AsyncGenerator<unknown, void> | IterableIterator<unknown>,
+  outcome: () => object,
+  over: AbortController,
+): Reply {
   const encoder = new TextEncoder();
-  const hits = search.run();
   const line = (value: unknown): Uint8Array => encoder.encode(`${JSON.stringify(value)}\n`);
   const stream = new ReadableStream<Uint8Array>({
     async pull(controller) {
       const { done, value } = await hits.next();
       if (!done) return controller.enqueue(line(value));
-      controller.enqueue(line({ done: true, ...search.outcome() }));
+      controller.enqueue(line({ done: true, ...outcome() }));
       controller.close();
     },
     async cancel() {
       over.abort();
-      await hits.return();
+      await hits.return?.();
     },
   });
   return {

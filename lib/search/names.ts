@@ -15,7 +15,8 @@ const ratedAtOnce = 200;
 
 /**
  * The paths that hold every word of a query, letter by letter in order, best first: `hndsrch` finds
- * `handlers/search.ts`. Takes linear time in the length of a path, whatever is in it.
+ * `handlers/search.ts`. Takes linear time in the length of a path, whatever is in it. When the signal is aborted what
+ * was found until then is answered, as truncated.
  */
 export async function searchNames(
   batches: AsyncIterable<readonly Entry[]>,
@@ -30,7 +31,7 @@ export async function searchNames(
   const slices = new Slices();
   let matching = 0;
   for await (const batch of batches) {
-    options.signal.throwIfAborted();
+    if (options.signal.aborted) break;
     for (const { path, kind } of batch) {
       if (kind === "other") continue;
       const text = fold(path);
@@ -48,7 +49,7 @@ export async function searchNames(
   }
   return {
     items: rated.slice(0, options.limit),
-    truncated: matching > Math.min(options.limit, rated.length),
+    truncated: options.signal.aborted || matching > Math.min(options.limit, rated.length),
   };
 }
 

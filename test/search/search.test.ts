@@ -319,6 +319,40 @@ describe("names", () => {
     expect([items.map(({ path }) => path), truncated]).toEqual([paths.slice(0, 2), true]);
   });
 
+  test("as lines for those who ask for lines", async () => {
+    using subject = await start("scan");
+    await subject.put("a", "");
+    await subject.put("dir/ab", "");
+    const { headers, text } = await subject.search(
+      { q: "a" },
+      { headers: { accept: "application/x-ndjson" } },
+    );
+    expect(headers.get("content-type")).toContain("application/x-ndjson");
+    expect(
+      text
+        .trimEnd()
+        .split("\n")
+        .map((line) => JSON.parse(line)),
+    ).toEqual([
+      { path: "a", kind: "file" },
+      { path: "dir/ab", kind: "file" },
+      { done: true, truncated: false, engine: "catalog" },
+    ]);
+  });
+
+  test("when its time is over, what was found until then is answered as truncated", async () => {
+    const over = new AbortController();
+    async function* endless(): AsyncGenerator<Entry[]> {
+      for (let n = 0; ; n += 1) {
+        if (n === 2) over.abort(new DOMException("too long", "TimeoutError"));
+        yield [entry(`a${n}`)];
+      }
+    }
+    const options = { limit: 10, caseSensitive: false, signal: over.signal };
+    const { items, truncated } = await searchNames(endless(), "a", options);
+    expect([items.map(({ path }) => path), truncated]).toEqual([["a0", "a1"], true]);
+  });
+
   test.each([
     [["日本語/ファイル.txt"], "日ファ"],
     [["a😀b"], "😀"],
