@@ -34,7 +34,9 @@ interface Operation {
   recursive: boolean;
 }
 
-type Result = { ok: true; type: string; path?: string; from?: string; to?: string } | FailedItem;
+type Result =
+  | { ok: true; type: string; path?: string; from?: string; to?: string; revision?: string }
+  | FailedItem;
 
 async function parse(context: Context, operation: v.InferOutput<typeof operationSchema>): Promise<Operation> {
   const resolve = async (path: string | null | undefined): Promise<string | undefined> =>
@@ -159,7 +161,12 @@ async function itemOf(
       // As rename(2) has it: what is called so already stays as it is.
       return isNothing(change) ? null : change;
     },
-    done: () => ({ ok: true, ...named(operation) }),
+    done: (entry) => ({
+      ok: true,
+      ...named(operation),
+      // Under its new name a file has another revision: a client that renamed it must not take that for a conflict.
+      ...(operation.type === "rename" && entry?.kind === "file" ? { revision: entry.revision } : {}),
+    }),
     failed: (error) => failedItem(error, "operation_failed", { type: operation.type }),
   };
 }

@@ -14,7 +14,7 @@ export interface FileChange {
   path: string;
   /** The new path, of renames. */
   toPath?: string;
-  /** The new revision, of writes. */
+  /** The new revision, of writes and of files that were renamed through us: a name of its own gives a file another one. */
   revision?: string;
 }
 
@@ -200,8 +200,10 @@ export class CatalogKeeper {
     const target = change.op === "move" ? change.to : change.path;
     if (change.op === "move" && this.index.get(change.from) && this.index.isDir(split(target).dir)) {
       this.index.move(change.from, target);
-      this.#raise({ type: "rename", path: change.from, toPath: target });
       await this.#refresh(target);
+      const now = this.index.get(target);
+      const revision = now?.kind === "file" ? { revision: now.revision } : {};
+      this.#raise({ type: "rename", path: change.from, toPath: target, ...revision });
       await this.#refresh(split(change.from).dir);
       await this.#refresh(split(target).dir);
     } else if (change.op === "mkdir" && this.index.isDir(target)) {

@@ -406,6 +406,40 @@ describe("operations", () => {
     await replacing;
   });
 
+  test("a file that was renamed can be written under the revision that the renaming told", async () => {
+    const server = await startDiskServer();
+    running.push(server);
+    const session = await SessionClient.open(server.client, server.workspace);
+    const written = (await session.write({ path: "a", contentBase64: b64("1") })).json;
+    const { json } = await session.ops(
+      { type: "rename", from: "a", to: "b" },
+      { type: "mkdir", path: "d" },
+      { type: "rename", from: "d", to: "e" },
+    );
+    const [{ revision }, , directory] = json.items;
+    expect(directory).toEqual({ ok: true, type: "rename", from: "d", to: "e" });
+    const events = (await session.events(`since=${written.cursor}`)).json.items;
+    expect(events[0]).toMatchObject({ type: "rename", path: "a", toPath: "b", revision });
+    expect(events[2]).not.toHaveProperty("revision");
+    const again = await session.write({ path: "b", contentBase64: b64("2"), ifMatchRevision: revision });
+    expect(again.json.items).toMatchObject([{ ok: true, previousRevision: revision }]);
+  });
+
+  test("what is renamed to its own name stays as it is", async () => {
+    const { session, storage } = await serve({ a: "1", "d/x": "2" });
+    const { json } = await session.ops(
+      { type: "rename", from: "a", to: "a" },
+      { type: "rename", from: "d", to: "/d/" },
+      { type: "rename", from: "nope", to: "nope" },
+    );
+    expect(json.items).toMatchObject([
+      { ok: true, from: "a", to: "a" },
+      { ok: true, from: "d", to: "d" },
+      { ok: false, code: "file_not_found" },
+    ]);
+    expect([await textOf(storage, "a"), await textOf(storage, "d/x")]).toEqual(["1", "2"]);
+  });
+
   test("I41, I42: operations reach names by the name listed", async () => {
     const { session, storage } = await serve({ "workspace/a": "1", " b ": "1", "c\\d": "1" });
     const { json } = await session.ops(
