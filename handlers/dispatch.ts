@@ -18,7 +18,7 @@ import { RequestContext } from "./request-context.ts";
 import { Responder } from "./respond.ts";
 import { RouteTable, type Match } from "./router.ts";
 
-/** A read that took longer than this was held, milliseconds: its caller's token may have been revoked meanwhile. */
+/** A read, or the arrival of a body, that took longer than this was held, milliseconds: its caller's token may have been revoked meanwhile. */
 const heldMs = 100;
 
 /** What the log says of a request whose caller went away before the answer, as web servers have it; nobody is sent it. */
@@ -224,8 +224,18 @@ export class Dispatcher {
       .catch(() => Promise.reject(refusal));
   }
 
-  #readBody(request: Request, { bodyLimit }: Route, schema: Schema, caller: Caller): Promise<HeldBody> {
-    return readJsonBody(request, schema, bodyLimit, this.#services.bodies.take(caller.actor.tokenHash, 0));
+  async #readBody(request: Request, { bodyLimit }: Route, schema: Schema, caller: Caller): Promise<HeldBody> {
+    const { authenticator, bodies } = this.#services;
+    const started = performance.now();
+    const body = await readJsonBody(request, schema, bodyLimit, bodies.take(caller.actor.tokenHash, 0));
+    if (performance.now() - started <= heldMs) return body;
+    try {
+      await authenticator.insistStillValid(caller);
+      return body;
+    } catch (error) {
+      body.release();
+      throw error;
+    }
   }
 
   #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {

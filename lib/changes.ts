@@ -61,6 +61,7 @@ export class Changes {
   async run<T>(context: Context, request: WriteRequest<T>): Promise<T> {
     const { workspace } = context;
     if (this.#options.mode === "auto") {
+      if (!this.#options.stillServed(workspace)) throw workspaceGone("arrived");
       return this.#lock(workspace)(async () => this.#commitUnasked(context, request));
     }
     const guarded = await prepare(workspace, request);
@@ -132,7 +133,10 @@ export class Changes {
    * Returns who allowed it, null when nobody was asked. Refusals are recorded and thrown as those of `run`.
    */
   async permit(context: Context, request: Permission): Promise<Approval | null> {
-    if (this.#options.mode === "auto") return null;
+    if (this.#options.mode === "auto") {
+      if (!this.#options.stillServed(context.workspace)) throw workspaceGone("arrived");
+      return null;
+    }
     const verdict = await this.#options.approvals.ask(
       question(context, request, request.paths, request.diff),
       context.signal,
@@ -209,10 +213,7 @@ export class Changes {
     }
     if (decision !== "revoked" && !this.#options.stillServed(context.workspace)) {
       verdict.decision = "withdrawn";
-      throw new ApiError(
-        "workspace_not_found",
-        "The workspace was deleted while the request waited; nothing was changed.",
-      );
+      throw workspaceGone("waited");
     }
     if (decision === "withdrawn") {
       throw new ApiError(
@@ -315,6 +316,11 @@ function question(context: Context, request: Recorded, paths: string[], diff: st
     ...(caller.label === undefined ? {} : { tokenLabel: caller.label }),
     diff,
   };
+}
+
+function workspaceGone(when: "arrived" | "waited"): ApiError {
+  const message = `The workspace was deleted while the request ${when}; nothing was changed.`;
+  return new ApiError("workspace_not_found", message);
 }
 
 function conflict(error: StorageError): ApiError {

@@ -13,10 +13,11 @@ export interface Upload {
 
 /**
  * Takes the bytes of an upload in beside their target. Ends with the client: nothing of a broken upload stays,
- * also when it asked for a deferred answer. Throws `file_too_large`, `request_withdrawn` and storage errors.
+ * also when it asked for a deferred answer. Throws `file_too_large`,
+ * `request_withdrawn`, `unauthorized` (its token was revoked meanwhile) and storage errors.
  */
 export async function stageUpload(
-  { request, workspace, services }: Pick<Context, "request" | "workspace" | "services">,
+  { request, workspace, services, caller }: Pick<Context, "request" | "workspace" | "services" | "caller">,
   path: string,
   body: ReadableStream<Uint8Array>,
   maxBytes: number,
@@ -24,9 +25,9 @@ export async function stageUpload(
   const { signal } = request;
   // Watching costs time and a copy: only for a host who will be asked.
   const watched = services.host.config.approval.mode === "manual" ? new WatchedBody(body) : null;
+  let staged: Staged;
   try {
-    const staged = await workspace.storage.stage(path, watched?.stream ?? body, { maxBytes, signal });
-    return { staged, contents: watched ? new Map([[staged.id, watched.content()]]) : new Map() };
+    staged = await workspace.storage.stage(path, watched?.stream ?? body, { maxBytes, signal });
   } catch (cause) {
     if (!signal.aborted) throw cause;
     throw new ApiError(
@@ -36,4 +37,12 @@ export async function stageUpload(
       { cause },
     );
   }
+  try {
+    // An upload may take long enough for its token to be revoked.
+    await services.authenticator.insistStillValid(caller);
+  } catch (error) {
+    await workspace.storage.discard(staged);
+    throw error;
+  }
+  return { staged, contents: watched ? new Map([[staged.id, watched.content()]]) : new Map() };
 }

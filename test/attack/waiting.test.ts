@@ -69,6 +69,39 @@ describe("missing auth (revoked): a token that is revoked while its request is h
     await write;
   });
 
+  describe.each(["revoked token", "deleted workspace"])("a body that arrives slowly (%s)", (gone) => {
+    it.each([
+      ["PUT", "/files/raw?path=late", {}, "bytes"],
+      [
+        "POST",
+        "/inbox",
+        { "content-type": "multipart/form-data; boundary=B" },
+        '--B\r\nContent-Disposition: form-data; name="file"; filename="late"\r\n\r\nx\r\n--B--\r\n',
+      ],
+      ["POST", "/files/content", {}, '{"path": "late.md", "content": "x"}'],
+    ])("changes nothing: %s %s", async (method, path, headers, text) => {
+      const { client, workspace, storage, handler } = await startMemoryServer();
+      const writer = await issue(client, "collaborator");
+      const bytes = new TextEncoder().encode(text);
+      const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+      const sending = writable.getWriter();
+      void sending.write(bytes.subarray(0, 5));
+      const authorization = `Bearer ${writer.token}`;
+      const init = { method, headers: { ...headers, authorization }, body: readable, duplex: "half" };
+      const answer = handler(new Request(`http://server.test/workspace/${workspace}${path}`, init));
+      await sleep(150);
+      const isToken = gone === "revoked token";
+      await client.delete(isToken ? `/tokens/${writer.id}` : `/workspaces/${workspace}`, asHost);
+      void sending.write(bytes.subarray(5)).then(() => sending.close());
+      const { status } = await answer;
+      expect(status).toBe(isToken ? 401 : 404);
+      const left: string[] = [];
+      for await (const batch of storage.walk("")) for (const entry of batch) left.push(entry.path);
+      expect(left.filter((name) => name.includes("late"))).toEqual([]);
+      await handler.close();
+    });
+  });
+
   it("a token that stays valid is answered after the same wait", async () => {
     const { client, workspace, handler } = await startMemoryServer();
     const viewer = await issue(client, "viewer");
