@@ -207,6 +207,7 @@ export const routes: readonly Route[] = [
         ),
       );
       await workspace.catalog.ready();
+      const { cursor } = workspace.catalog;
       const paths = [...new Set(operations.flatMap(pathsOf))];
       const results = await services.changes.runEach(context, {
         action: "workspace.files.session.ops",
@@ -218,7 +219,9 @@ export const routes: readonly Route[] = [
         items,
         independent: false,
       });
-      return { json: { items: results, cursor: workspace.catalog.cursor } };
+      // As of a batch of writes: when nothing was done, nothing may be skipped.
+      const isDone = results.some((item) => item.ok);
+      return { json: { items: results, cursor: isDone ? workspace.catalog.cursor : cursor } };
     },
   }),
 ];

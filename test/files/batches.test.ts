@@ -358,6 +358,29 @@ describe("operations", () => {
     expect(targets).toEqual(expect.arrayContaining(["/ws/f -> /ws/f", "/ws/d -> /ws/d"]));
   });
 
+  test.each<[string, (session: SessionClient, revision: string) => ReturnType<SessionClient["ops"]>]>([
+    [
+      "write-batch",
+      (session, ifMatchRevision) => session.write({ path: "a", contentBase64: b64("mine"), ifMatchRevision }),
+    ],
+    ["ops", (session) => session.ops({ type: "delete", path: "a" })],
+  ])(
+    "%s that did nothing answers the cursor of before the wait: no event is skipped",
+    async (_name, send) => {
+      const { client, session, storage } = await serve({ a: "1" }, manual);
+      const { cursor } = (await session.snapshot()).json;
+      const answered = send(session, (await session.read("a")).json.items[0].revision);
+      const asked = await pending(client);
+      await put(storage, "a", "theirs");
+      expect((await session.events(`since=${cursor}&wait=3`)).json.cursor).toBeGreaterThan(cursor);
+      await answer(client, asked, "allow");
+      const { json } = await answered;
+      expect(json.items).toMatchObject([{ ok: false, code: "conflict" }]);
+      const missed = (await session.events(`since=${json.cursor}`)).json.items;
+      expect(missed).toMatchObject([{ type: "write", path: "a" }]);
+    },
+  );
+
   test("I30: a deletion or rename of what changed while the host thought is a conflict", async () => {
     const { client, session, storage } = await serve({ a: "1", "d/x": "1", c: "1" }, manual);
     const running = session.ops(
