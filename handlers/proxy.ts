@@ -269,6 +269,7 @@ const engineErrors = [
   "opencode_unconfigured",
   "opencode_unreachable",
   "opencode_timeout",
+  "opencode_request_failed",
   "forbidden",
 ] as const;
 const routerErrors = ["opencodeRouter_unconfigured", "opencodeRouter_unreachable"] as const;
