@@ -65,15 +65,20 @@ describe("the engine's own terminal interface, attached through the proxy", () =
     socket.close();
     await server.request("DELETE", `/w/${server.id}/opencode/pty/${made.json.id}`);
 
-    const audit = await server.request<{ items: { target: string; actor: { scope: string } }[] }>(
-      "GET",
-      "~/audit",
-    );
-    const story = audit.json.items.filter(({ target }) => target.startsWith("POST /session"));
+    interface Entry {
+      target: string;
+      actor: { scope: string };
+    }
+    const told = async (): Promise<Entry[]> => {
+      const audit = await server.request<{ items: Entry[] }>("GET", "~/audit");
+      return audit.json.items.filter(({ target }) => target.startsWith("POST /session"));
+    };
+    // The terminal hears of the reply by its events, which may be before the call for it is answered and recorded.
+    await expect
+      .poll(async () => (await told()).map(({ target }) => target).join("\n"), { timeout: 20_000 })
+      .toMatch(/^POST \/session\/\w+\/(?:message|prompt_async)$/m);
+    const story = await told();
     expect(story.map(({ target }) => target)).toContain("POST /session");
-    expect(story.some(({ target }) => /^POST \/session\/\w+\/(?:message|prompt_async)$/.test(target))).toBe(
-      true,
-    );
     expect(story.every(({ actor }) => actor.scope === "collaborator")).toBe(true);
     const log = server.log();
     expect(log).toMatch(/GET \/w\/\w+\/opencode\/config 200 \d+ms \(opencode\)/);
