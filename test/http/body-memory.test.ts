@@ -178,7 +178,7 @@ test("a client that goes away in the middle of its body is no fault of the serve
   sending.write("{");
   await new Promise((resolve) => setTimeout(resolve, 300));
   sending.destroy();
-  await eventually(() => expect(server.log()).toMatch(/POST \S+\/files\/sessions 409/));
+  await eventually(() => expect(server.log()).toMatch(/POST \S+\/files\/sessions 499/));
   expect(server.log()).not.toContain("Error");
   await server.stop();
 });
