@@ -116,10 +116,9 @@ export class Dispatcher {
     trace.error = known.message;
     if (known.status >= 500 && known.cause !== undefined) {
       const { cause } = known;
-      this.#services.host.log(
-        "ERROR",
-        cause instanceof Error ? (cause.stack ?? cause.message) : String(cause),
-      );
+      const stack = (cause instanceof Error && cause.stack) || String(cause);
+      const attributes = { "exception.stacktrace": stack };
+      this.#services.host.log("ERROR", `A request failed with ${known.code}`, attributes);
     }
     return {
       status: known.status,

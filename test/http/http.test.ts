@@ -1,6 +1,23 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { createMemoryStorage } from "../../adapters/storage/memory.ts";
+import { logFormatter } from "../../lib/log.ts";
+import { StorageError } from "../../lib/storage.ts";
 import { clientToken, configOf, startMemoryServer, workspaceAt } from "../support/memory-host.ts";
+
+describe("a fault of the server", () => {
+  it("is logged with a stack that people can read", async () => {
+    const data = Object.assign(createMemoryStorage({ name: "data" }), {
+      append: () => Promise.reject(new StorageError("io", "The disk broke.")),
+    });
+    const { client, workspace, host } = await startMemoryServer(configOf(), { data });
+    expect((await client.post(`/workspace/${workspace}/plugins`, { spec: "x" })).status).toBe(500);
+    const pretty = logFormatter("pretty", { runId: "r", version: "1", hostName: "h" });
+    const text = host.logged.map((record) => pretty({ ...record, time: 0 })).join("");
+    expect(text).toMatch(/^A request failed with storage_failed\nStorageError: The disk broke\.\n {4}at /m);
+    expect(text).not.toContain("\\u000a");
+  });
+});
 
 describe("routing", () => {
   it("I69: a wrong method is 405 with Allow, and HEAD works wherever GET does", async () => {
