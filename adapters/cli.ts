@@ -36,17 +36,23 @@ async function readSettings(argv: readonly string[]): Promise<Settings | null> {
   const place = { flags, env: process.env, cwd: process.cwd(), home: homedir() };
   const { path, named } = lib.settingsPath(place);
   const text = machine.readSettingsFile(path);
+  const file = text === null ? null : lib.parseSettings(text, path);
   const { config, warnings } = lib.resolveConfig({
     ...place,
     configPath: path,
-    file: text === null ? null : lib.parseSettings(text, path),
+    file,
     realPath: machine.realDirectory,
     randomToken: randomUUID,
   });
   const unknown = await lib.unknownFlagWarnings(flags.unknown);
   const missing =
     text === null && named ? [`The settings file ${path} does not exist; defaults are used.`] : [];
-  for (const warning of [...unknown, ...missing, ...warnings]) complain(warning);
+  const mistyped = await lib.mistypedKeyWarnings(file, path);
+  // Else the first write that is made tells, when it cannot be recorded.
+  const unwritable = machine.canWriteTo(config.dataDir)
+    ? []
+    : [`The data directory ${config.dataDir} cannot be written: no write would be in the audit log.`];
+  for (const warning of [...unknown, ...missing, ...mistyped, ...warnings, ...unwritable]) complain(warning);
   return { config, verbose: lib.isVerbose(flags) };
 }
 

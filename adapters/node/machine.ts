@@ -1,4 +1,5 @@
-import { readFileSync, realpathSync, statSync } from "node:fs";
+import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from "node:fs";
+import { dirname } from "node:path";
 import { ConfigError } from "../../lib/config.ts";
 
 /** The directory that a path really is, links resolved; null when there is none. */
@@ -28,5 +29,17 @@ export function readSettingsFile(path: string): string | null {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new ConfigError(`${path} is not UTF-8 text.`, { cause });
+  }
+}
+
+/** Whether this process may write into a directory, or make it where it is not there yet. */
+export function canWriteTo(directory: string): boolean {
+  let nearest = directory;
+  while (!existsSync(nearest) && dirname(nearest) !== nearest) nearest = dirname(nearest);
+  try {
+    accessSync(nearest, constants.W_OK | constants.X_OK);
+    return statSync(nearest).isDirectory();
+  } catch {
+    return false;
   }
 }

@@ -94,6 +94,15 @@ const shape = v.object(
   "must be an object",
 );
 
+/** The keys of server.json that mean something. */
+export const settingsKeys: readonly string[] = Object.keys(shape.entries);
+
+/** The other keys of a parsed file, whatever it is. */
+export function unknownKeys(file: unknown): string[] {
+  if (typeof file !== "object" || file === null || Array.isArray(file)) return [];
+  return Object.keys(file).filter((key) => !settingsKeys.includes(key));
+}
+
 const secretKey = /(?:^|\.)(?:token|hostToken|opencodePassword)$/;
 
 /** Checks the shape of server.json (I23); unknown keys are left out. The error names the key and quotes its value. */

@@ -1,4 +1,5 @@
 import { quoted, switchWord } from "./error.ts";
+import { settingsKeys, unknownKeys } from "./file.ts";
 import { settingsTable } from "./table.ts";
 
 /** A command line, taken apart. */
@@ -98,16 +99,34 @@ export function parseFlags(argv: readonly string[]): ParsedFlags {
   return { values, workspaces, unknown, warnings };
 }
 
-/** One sentence per unknown flag, with the nearest name when there is a near one (I92). */
-export async function unknownFlagWarnings(unknown: readonly string[]): Promise<string[]> {
-  if (unknown.length === 0) return [];
+/** The known name that an unknown one is likely to mean, or null. */
+async function nearName(name: string, names: readonly string[]): Promise<string | null> {
   // Loaded here because a start without typos does not need it.
   const { closest, distance } = await import("fastest-levenshtein");
-  return unknown.map((flag) => {
-    const shown = flag.slice(0, 64);
-    const name = shown.replace(/^-+/, "");
-    const near = closest(name, [...flagNames]);
-    const isNear = distance(name, near) <= Math.max(2, name.length / 3);
-    return `Unknown flag ${shown} is ignored${isNear ? `; did you mean --${near}?` : "."}`;
+  const near = closest(name, names);
+  return distance(name, near) <= Math.max(2, name.length / 3) ? near : null;
+}
+
+/** One sentence per unknown flag, with the nearest name when there is a near one (I92). */
+export function unknownFlagWarnings(unknown: readonly string[]): Promise<string[]> {
+  return Promise.all(
+    unknown.map(async (flag) => {
+      const shown = flag.slice(0, 64);
+      const near = await nearName(shown.replace(/^-+/, ""), [...flagNames]);
+      return `Unknown flag ${shown} is ignored${near === null ? "." : `; did you mean --${near}?`}`;
+    }),
+  );
+}
+
+/**
+ * One sentence per key of the settings file that looks like a mistyped one. Other unknown keys are passed over: they
+ * may be another program's.
+ */
+export async function mistypedKeyWarnings(file: unknown, path: string): Promise<string[]> {
+  const unknown = unknownKeys(file).map((key) => key.slice(0, 64));
+  const near = await Promise.all(unknown.map((key) => nearName(key, settingsKeys)));
+  return unknown.flatMap((key, index) => {
+    const meant = near[index];
+    return meant ? [`${path}: the key ${quoted(key)} is ignored; did you mean ${quoted(meant)}?`] : [];
   });
 }

@@ -3,6 +3,7 @@ import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises"
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { canWriteTo } from "../../adapters/node/machine.ts";
 import { buildOnce } from "../support/build.ts";
 import { freshDirectory, startServer, type TestServer } from "../support/server.ts";
 import { run } from "./run.ts";
@@ -142,6 +143,25 @@ describe("a start", () => {
     expect(server.log()).toContain("Unknown flag --log-request is ignored; did you mean --log-requests?");
     expect(server.log()).toContain("Unknown flag --opencode-bin is ignored");
     expect((await server.request("GET", "/health")).status).toBe(200);
+  });
+  test("a key of the settings file that looks mistyped is told, and hinders nothing", async () => {
+    await settings('{ "readonly": true }');
+    const server = await start({});
+    expect(server.log()).toContain('server.json: the key "readonly" is ignored; did you mean "readOnly"?');
+    expect(server.log()).not.toContain("data directory");
+    expect((await server.request("GET", "/health")).status).toBe(200);
+  });
+  test("a data directory that cannot be written is told by its name", async () => {
+    await writeFile(join(home, "file"), "");
+    const { stderr } = await run(["--port", "0"], {
+      env: { HOME: home, OPENWORK_TOKEN: "ct", OPENWORK_DATA_DIR: join(home, "file/data") },
+    });
+    expect(stderr).toContain(`The data directory ${join(home, "file/data")} cannot be written`);
+    expect([canWriteTo(home), canWriteTo(join(home, "new/deep")), canWriteTo(join(home, "file"))]).toEqual([
+      true,
+      true,
+      false,
+    ]);
   });
   test("I95: a link to the workspace is not a second one", async () => {
     const real = await freshDirectory("real");

@@ -6,6 +6,7 @@ import {
   settingsMarkdown,
   settingsPath,
   settingsTable,
+  mistypedKeyWarnings,
   unknownFlagWarnings,
 } from "../../lib/config.ts";
 
@@ -109,4 +110,15 @@ describe("help and table", () => {
     expect(rows).toHaveLength(settingsTable.length);
     for (const row of rows) expect(row.split(/(?<!\\)\|/)).toHaveLength(8);
   });
+});
+
+test("a key of the settings file that looks mistyped is told; what may be another program's is not", async () => {
+  const file = { readonly: true, prot: 1, port: 2, "other-program": {}, workspaces: [] };
+  expect(await mistypedKeyWarnings(file, "/c/server.json")).toEqual([
+    '/c/server.json: the key "readonly" is ignored; did you mean "readOnly"?',
+    '/c/server.json: the key "prot" is ignored; did you mean "port"?',
+  ]);
+  for (const none of [null, undefined, [], ["prot"], 1, "prot", {}]) {
+    expect(await mistypedKeyWarnings(none, "f")).toEqual([]);
+  }
 });
