@@ -4,6 +4,7 @@ import { pipeline } from "node:stream/promises";
 import { createServerAdapter, sendNodeResponse } from "@whatwg-node/server";
 import type { Log } from "../../lib/host.ts";
 import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
+import { relay } from "./relay.ts";
 
 const absoluteTarget = /^https?:\/\/[^/?#]*/i;
 
@@ -71,7 +72,7 @@ async function sendStream(
   // What is there already goes out together with the headers; a stream that is silent at first is announced at once.
   setImmediate(() => res.flushHeaders());
   const stream = nodeStream(response);
-  await (stream ? pump(stream, res) : pipeline(body, res));
+  await (stream ? (relay(stream, res) ?? pump(stream, res)) : pipeline(body, res));
 }
 
 /** What `pipeline` does for two streams of Node, without the machinery for all others: small answers notice it. */

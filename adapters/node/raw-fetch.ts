@@ -2,6 +2,7 @@ import {
   Agent as HttpAgent,
   request as httpRequest,
   type ClientRequest,
+  type ClientRequestArgs,
   type IncomingMessage,
 } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
@@ -9,6 +10,7 @@ import type { Socket } from "node:net";
 import { pipeline, Readable, type Duplex } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import { Response as FastResponse } from "@whatwg-node/server";
+import { connectForRelay, setIdle } from "./relay.ts";
 
 /**
  * Idle connections are dropped early: a server that closes one at the moment a request goes out on it looks like
@@ -24,15 +26,32 @@ const agentOptions = {
 
 /**
  * Sets a kept connection up once instead of after each answer, which costs a call of the system. How long the
- * target means to keep it does not matter: what goes out on one that was closed is sent again.
+ * target means to keep it does not matter: what goes out on one that was closed is sent again. Large answers are read
+ * past the client.
  */
-class KeepingAgent extends HttpAgent {
+class RelayingAgent extends HttpAgent {
+  override createConnection(
+    options: ClientRequestArgs,
+    callback?: (error: Error | null, stream: Duplex) => void,
+  ): Socket {
+    // What the agent connects are sockets, and the options are those of a socket.
+    return connectForRelay(
+      (onread) => super.createConnection({ ...options, ...(onread && { onread }) }, callback) as Socket,
+    );
+  }
+
   override keepSocketAlive(socket: Duplex): boolean {
     // What this agent connects are sockets.
     const kept = socket as Socket;
+    setIdle(kept, true);
     kept.unref();
     if (kept.timeout !== keptIdleMs) kept.setTimeout(keptIdleMs);
     return true;
+  }
+
+  override reuseSocket(socket: Duplex, request: ClientRequest): void {
+    setIdle(socket, false);
+    super.reuseSocket(socket, request);
   }
 }
 
@@ -50,7 +69,7 @@ interface Agents {
  * without touching it. It takes what the proxy gives: an absolute URL, a plain object of headers, a signal.
  */
 export function createRawFetch(): typeof fetch {
-  const agents = { http: new KeepingAgent(agentOptions), https: new HttpsAgent(agentOptions) };
+  const agents = { http: new RelayingAgent(agentOptions), https: new HttpsAgent(agentOptions) };
   return async (input, init = {}) => {
     // Only these may be sent twice, and so only these go on a connection that may just be closing.
     const repeatable = init.method === "GET" || init.method === "HEAD";
