@@ -53,7 +53,12 @@ describe("a walk of more entries than one goes through alone", () => {
 
   test("is the same without help", async () => {
     const alone = await walk(createDiskStorage(dir, { fs: { ...nodeFs } }));
-    expect(byPath(await walk(createDiskStorage(dir)))).toEqual(byPath(alone));
+    const storage = createDiskStorage(dir);
+    expect(byPath(await walk(storage))).toEqual(byPath(alone));
+    // Once the whole tree was looked at, help is called at once.
+    const watch = await storage.watch(() => undefined);
+    expect(byPath(await walk(storage))).toEqual(byPath(alone));
+    await watch?.close();
   });
 
   test("goes on alone when the help cannot be started or dies", async () => {

@@ -110,6 +110,8 @@ export class DiskTree {
   readonly location: string;
   readonly fs: DiskFs;
   readonly abilities: Abilities;
+  /** How many names there were when somebody last looked through everything; 0 when nobody did. */
+  names = 0;
   #real: string | null = null;
 
   constructor(root: string, fs: DiskFs, procfs: boolean) {

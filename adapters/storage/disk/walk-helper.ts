@@ -1,5 +1,6 @@
 import { spawn } from "node:child_process";
 import type { ChildProcessByStdio } from "node:child_process";
+import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import type { Readable, Writable } from "node:stream";
 import { temporaryName } from "../../../lib/storage.ts";
@@ -15,14 +16,20 @@ export interface Pending {
   shown: string;
 }
 
+/** More would not be quicker: what they find has to be taken in here. */
+const mostHelpers = 2;
+/** Entries that are handed over in one go: an index takes in a thousand neighbours for little more than a hundred. */
+const batchSize = 1000;
+
 /**
  * The helper's whole program, so that it runs from any build. It enters each directory by descriptors, never
  * through a link, and looks at names relative to it: as confined as our own way through `/proc/self/fd`, and
  * twice as quick, but only a process of its own may change its working directory. Answers lines of JSON:
- * `[directory, last piece of it, [name, isDirectory, size, mtime, ctime, inode, …]]`.
+ * `[directory, last piece of it, [name, isDirectory, size, mtime, ctime, inode, …]]`. An empty line says that it runs.
  */
 const program = `
 const fs = require("node:fs");
+fs.writeSync(1, "\\n");
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 const flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK;
 const { root, inode, dirs } = JSON.parse(fs.readFileSync(0, "utf8"));
@@ -49,7 +56,7 @@ for (let rel = dirs.pop(); rel !== undefined; rel = dirs.pop()) {
   let rows = [];
   try {
     enter(rel);
-    for (const name of new Set(fs.readdirSync("."))) {
+    for (const name of new Set(fs.readdirSync(".").sort())) {
       const stats = fs.lstatSync(name, { throwIfNoEntry: false });
       const isDir = stats?.isDirectory() ? 1 : 0;
       if (!stats || (isDir === 0 && !stats.isFile())) continue;
@@ -69,46 +76,126 @@ export function canUseHelper(tree: DiskTree): boolean {
   return plain && !("Bun" in globalThis) && !("Deno" in globalThis) && basename(process.execPath) === "node";
 }
 
-/**
- * Goes on with a walk in a process of its own. Answers the directories that are left to do, none unless the
- * helper failed.
- */
-export async function* walkWithHelper(
-  tree: DiskTree,
-  pending: readonly Pending[],
-): AsyncGenerator<Entry[], Pending[]> {
-  const left = new Map(pending.map((dir) => [dir.rel, dir]));
-  const child = start();
-  let ended = child === null;
-  child?.once("error", () => (ended = true));
-  try {
-    if (child === null) return [...left.values()];
-    child.stdin.on("error", () => undefined);
-    const inode = tree.fs.lstatSync(tree.absolute(""))?.ino;
-    child.stdin.end(JSON.stringify({ root: tree.absolute(""), inode, dirs: [...left.keys()] }));
-    for await (const line of lines(child.stdout)) {
-      const entries = take(line, left);
-      if (entries.length > 0) yield entries;
-    }
-  } catch (error) {
-    if (!(error instanceof SyntaxError) && !ended) throw error;
-  } finally {
-    child?.kill("SIGKILL");
-  }
-  return [...left.values()];
+interface Helper {
+  process: ChildProcessByStdio<Writable, Readable, null>;
+  /** It could not be started, or was ended. */
+  over: boolean;
 }
 
-function start(): ChildProcessByStdio<Writable, Readable, null> | null {
+/** Processes of their own that a long walk goes on in. They take a moment to start, in which the walk need not wait. */
+export class WalkHelpers {
+  readonly #tree: DiskTree;
+  readonly #helpers: Helper[] = [];
+  #wanted: number = Math.min(mostHelpers, availableParallelism());
+  #ready = false;
+
+  constructor(tree: DiskTree) {
+    this.#tree = tree;
+  }
+
+  /** Starts one more, while there are not enough: to start a process takes as long as others may be held up. */
+  start(): void {
+    if (this.#wanted === 0) return;
+    this.#wanted -= 1;
+    const helper = start();
+    if (helper === null) return;
+    this.#helpers.push(helper);
+    helper.process.stdout.once("readable", () => (this.#ready = true));
+  }
+
+  /** Whether one of them runs. */
+  get ready(): boolean {
+    return this.#ready;
+  }
+
+  /** Shares out a walk. Answers the directories that are left to do, none unless a helper failed. */
+  async *walk(pending: readonly Pending[]): AsyncGenerator<Entry[], Pending[]> {
+    const helpers = this.#helpers;
+    const size = Math.ceil(pending.length / helpers.length);
+    // Neighbours stay together.
+    const shares = helpers.map((_, i) => pending.slice(i * size, (i + 1) * size));
+    return yield* merged(helpers.map((helper, i) => walkWith(this.#tree, helper, shares[i] ?? [])));
+  }
+
+  /** Ends them, whatever they are at. */
+  end(): void {
+    for (const helper of this.#helpers) {
+      helper.over = true;
+      helper.process.kill("SIGKILL");
+    }
+  }
+}
+
+function start(): Helper | null {
   try {
     const env = { ...process.env, NODE_OPTIONS: "" };
-    return spawn(process.execPath, ["-e", program], { cwd: "/", env, stdio: ["pipe", "pipe", "ignore"] });
+    const child = spawn(process.execPath, ["-e", program], {
+      cwd: "/",
+      env,
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+    const helper = { process: child, over: false };
+    child.once("error", () => (helper.over = true));
+    child.stdin.on("error", () => undefined);
+    child.stdout.setEncoding("utf8");
+    return helper;
   } catch {
     return null;
   }
 }
 
+/** What several walks find, as it comes, and what all of them left to do. */
+async function* merged(
+  walks: readonly AsyncGenerator<Entry[], Pending[]>[],
+): AsyncGenerator<Entry[], Pending[]> {
+  const left: Pending[] = [];
+  const step = (walk: AsyncGenerator<Entry[], Pending[]>) => {
+    const next = walk.next().then((step) => ({ walk, step }));
+    // The caller may go away before anybody looks at it.
+    next.catch(() => undefined);
+    return next;
+  };
+  const running = new Map(walks.map((walk) => [walk, step(walk)]));
+  while (running.size > 0) {
+    const {
+      walk,
+      step: { done, value },
+    } = await Promise.race(running.values());
+    if (done) {
+      running.delete(walk);
+      left.push(...value);
+    } else {
+      running.set(walk, step(walk));
+      yield value;
+    }
+  }
+  return left;
+}
+
+async function* walkWith(
+  tree: DiskTree,
+  helper: Helper,
+  share: readonly Pending[],
+): AsyncGenerator<Entry[], Pending[]> {
+  const left = new Map(share.map((dir) => [dir.rel, dir]));
+  let batch: Entry[] = [];
+  try {
+    const inode = tree.fs.lstatSync(tree.absolute(""))?.ino;
+    helper.process.stdin.end(JSON.stringify({ root: tree.absolute(""), inode, dirs: [...left.keys()] }));
+    for await (const line of lines(helper.process.stdout)) {
+      if (line !== "") take(line, left, batch);
+      if (batch.length < batchSize) continue;
+      yield batch;
+      batch = [];
+    }
+  } catch (error) {
+    if (!(error instanceof SyntaxError) && !helper.over) throw error;
+  }
+  if (batch.length > 0) yield batch;
+  return [...left.values()];
+}
+
 async function* lines(stream: Readable): AsyncGenerator<string> {
-  stream.setEncoding("utf8");
   let rest = "";
   // A text stream, whose chunks are strings.
   for await (const chunk of stream as AsyncIterable<string>) {
@@ -118,24 +205,21 @@ async function* lines(stream: Readable): AsyncGenerator<string> {
   }
 }
 
-/** The entries of a line; keeps the account of directories that are still to come. */
-function take(line: string, left: Map<string, Pending>): Entry[] {
+/** Adds the entries of a line; keeps the account of directories that are still to come. */
+function take(line: string, left: Map<string, Pending>, entries: Entry[]): void {
   // Our own program wrote it.
   const [rel, last, rows] = JSON.parse(line) as [string, number, (string | number)[]];
   const dir = left.get(rel);
-  if (!dir) return [];
-  const entries: Entry[] = [];
+  if (!dir) return;
   for (let i = 0; i + 5 < rows.length; i += 6) {
     const name = String(rows[i]);
-    if (temporaryName.test(name)) continue;
+    if (name.startsWith(".owtmp-") && temporaryName.test(name)) continue;
     const isDir = rows[i + 1] === 1;
     const shown = joinPath(dir.shown, name);
-    const below = joinPath(rel, name);
-    if (isDir) left.set(below, { rel: below, shown });
+    if (isDir) left.set(joinPath(rel, name), { rel: joinPath(rel, name), shown });
     const fact = (offset: number): number => Number(rows[i + offset]);
     const facts = { size: fact(2), mtimeMs: fact(3), ctimeMs: fact(4), ino: fact(5) };
     entries.push(entryOfFacts(shown, isDir, facts));
   }
   if (last === 1) left.delete(rel);
-  return entries;
 }

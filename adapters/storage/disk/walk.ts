@@ -2,7 +2,7 @@ import { StorageError, compareCodePoints, storagePathParts, temporaryName } from
 import type { Entry } from "../../../lib/storage.ts";
 import { breathe, errno, storageError } from "./fs.ts";
 import { entryOf } from "./revision.ts";
-import { canUseHelper, walkWithHelper, type Pending } from "./walk-helper.ts";
+import { canUseHelper, WalkHelpers, type Pending } from "./walk-helper.ts";
 import { joinPath } from "./tree.ts";
 import type { Dir, DiskTree } from "./tree.ts";
 import { unswapped } from "./way.ts";
@@ -10,7 +10,7 @@ import { unswapped } from "./way.ts";
 /** The event loop is given back after this many milliseconds of synchronous work. */
 const sliceMs = 8;
 const batchSize = 1000;
-/** A walk that found this many entries and is not through goes on in a process of its own. */
+/** A walk that finds more entries than this goes on in processes of its own. */
 const longWalk = 5000;
 /** A directory whose own size suggests many thousand names is read by the thread pool. */
 export const largeDirectory = 262_144;
@@ -116,58 +116,63 @@ export async function* walkTree(
   const top = tree.look(path);
   if (top === null || !top.stats.isDirectory()) return;
   const slices = new Slices();
+  const expected = top.rel === "" ? tree.names : 0;
+  let helpers = !options.skip && canUseHelper(tree) ? new WalkHelpers(tree) : null;
   let pending = [{ rel: top.rel, shown: path }];
   let batch: Entry[] = [];
   let seen = 0;
-  for (let next = pending.pop(); next; next = pending.pop()) {
-    options.signal?.throwIfAborted();
-    const dir = openOrSkip(tree, next.rel);
-    if (dir === null) continue;
-    try {
-      await scan(tree, dir, next.shown, slices, (entry, name) => {
-        if (entry.kind === "dir") {
-          if (options.skip?.(entry.path) === true) return;
-          pending.push({ rel: joinPath(next.rel, name), shown: entry.path });
-        }
-        batch.push(entry);
-      });
-    } catch (error) {
-      // Whatever the system refuses is skipped; what a caller's own function throws is not.
-      if (errno(error) === "") throw error;
-    } finally {
-      dir.close();
+  try {
+    for (let next = pending.pop(); next; next = pending.pop()) {
+      options.signal?.throwIfAborted();
+      const dir = openOrSkip(tree, next.rel);
+      if (dir === null) continue;
+      const before = batch.length;
+      try {
+        await scan(tree, dir, next.shown, slices, (entry, name) => {
+          if (entry.kind === "dir") {
+            if (options.skip?.(entry.path) === true) return;
+            pending.push({ rel: joinPath(next.rel, name), shown: entry.path });
+          }
+          batch.push(entry);
+        });
+      } catch (error) {
+        // Whatever the system refuses is skipped; what a caller's own function throws is not.
+        if (errno(error) === "") throw error;
+      } finally {
+        dir.close();
+      }
+      seen += batch.length - before;
+      if (batch.length >= batchSize) {
+        yield batch;
+        batch = [];
+      }
+      if (pending.length > 0 && Math.max(seen, expected) > longWalk) helpers?.start();
+      if (pending.length > 0 && helpers?.ready) {
+        pending = yield* helped(helpers, pending, slices, options.signal);
+        helpers.end();
+        helpers = null;
+      }
     }
-    if (batch.length >= batchSize) {
-      seen += batch.length;
-      yield batch;
-      batch = [];
-    }
-    if (seen >= longWalk && pending.length > 0 && !options.skip && canUseHelper(tree)) {
-      seen = Number.NEGATIVE_INFINITY;
-      pending = yield* helped(tree, pending, slices, options.signal);
-    }
+    if (batch.length > 0) yield batch;
+  } finally {
+    helpers?.end();
   }
-  if (batch.length > 0) yield batch;
 }
 
-/** The rest of a walk by the helper; answers what that left undone. */
+/** The rest of a walk by helpers; answers what those left undone. */
 async function* helped(
-  tree: DiskTree,
+  helpers: WalkHelpers,
   pending: readonly Pending[],
   slices: Slices,
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Entry[], Pending[]> {
-  const walk = walkWithHelper(tree, pending);
-  try {
-    for (;;) {
-      signal?.throwIfAborted();
-      const { done, value } = await walk.next();
-      if (done) return value;
-      yield value;
-      if (slices.due()) await slices.turn();
-    }
-  } finally {
-    await walk.return([]);
+  const walk = helpers.walk(pending);
+  for (;;) {
+    signal?.throwIfAborted();
+    const { done, value } = await walk.next();
+    if (done) return value;
+    yield value;
+    if (slices.due()) await slices.turn();
   }
 }
 

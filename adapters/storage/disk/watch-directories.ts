@@ -83,12 +83,15 @@ class DirectoryWatches implements Watch {
   async #cover(top: string): Promise<void> {
     const slices = new Slices();
     const pending = [top];
+    let names = 0;
     for (let rel = pending.pop(); rel !== undefined && !this.#closed; rel = pending.pop()) {
       const dir = openOrSkip(this.#tree, rel);
       if (dir === null) continue;
       try {
         this.#watch(rel, dir);
-        for (const child of await this.#read(dir)) {
+        const children = await this.#read(dir);
+        names += children.length;
+        for (const child of children) {
           if (child.isDirectory() && !temporaryName.test(child.name)) pending.push(joinPath(rel, child.name));
         }
       } finally {
@@ -96,6 +99,7 @@ class DirectoryWatches implements Watch {
       }
       if (slices.due()) await slices.turn();
     }
+    if (top === "") this.#tree.names = names;
   }
 
   #watch(rel: string, dir: Dir): void {
