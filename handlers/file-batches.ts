@@ -52,7 +52,8 @@ async function readFile(storage: Storage, path: string): ReturnType<Storage["rea
   }
 }
 
-async function readItem(context: Context, path: string): Promise<Uint8Array> {
+/** The item of a path, with what leads up to it. */
+async function readItem(context: Context, path: string, lead: string): Promise<Uint8Array> {
   const { workspace, services, caller } = context;
   const { protectedPaths } = services.host.config;
   const insistOnOpen = (name: string | undefined): void => {
@@ -65,9 +66,9 @@ async function readItem(context: Context, path: string): Promise<Uint8Array> {
     if (!file) throw new ItemError("file_not_found", "There is no file at this path.");
     // A link must not lend a protected file another name.
     insistOnOpen(file.entry.real);
-    return fileItem(path, file.entry, file.bytes, services.host.base64);
+    return fileItem(lead, path, file, services.host.base64);
   } catch (error) {
-    return new TextEncoder().encode(JSON.stringify(failedItem(error, "read_failed", { path })));
+    return new TextEncoder().encode(lead + JSON.stringify(failedItem(error, "read_failed", { path })));
   }
 }
 
@@ -85,7 +86,7 @@ const readBatch = route({
   async handle(context): Promise<Reply> {
     const { storage } = context.workspace;
     const paths = await Promise.all(context.body.paths.map((path) => resolveClientPath(storage, path)));
-    const makers = paths.map((path) => () => readItem(context, path));
+    const makers = paths.map((path) => (lead: string) => readItem(context, path, lead));
     return { stream: itemStream(makers, readsAhead), headers: { "content-type": "application/json" } };
   },
 });

@@ -23,8 +23,8 @@ function valuesOf(characters: string, aliases = ""): Uint8Array {
  * runtime takes and refuses the same.
  */
 export interface Base64Codec {
-  /** In the standard alphabet, with padding. */
-  encode(bytes: Uint8Array): string;
+  /** Writes them into `target` as ASCII, from `at` on: in the standard alphabet, with padding. */
+  write(bytes: Uint8Array, target: Uint8Array, at: number): void;
   /**
    * The bytes of the digits, of both alphabets, before the first `=`. Null, or fewer bytes than the length of
    * the text allows, when another character is among them.
@@ -39,7 +39,7 @@ export function base64Length(bytes: number): number {
 
 /** Writes bytes as base64 with padding into `target`, as ASCII, from `at` on. */
 export function writeBase64(bytes: Uint8Array, target: Uint8Array, at: number, codec?: Base64Codec): void {
-  if (codec) new TextEncoder().encodeInto(codec.encode(bytes), target.subarray(at));
+  if (codec) codec.write(bytes, target, at);
   else writeDigits(bytes, target, at);
 }
 

@@ -61,8 +61,15 @@ export class ItemError extends Error {
   }
 }
 
-/** The item of a file that was read, as JSON in UTF-8: its contents go from bytes to bytes. */
-export function fileItem(path: string, entry: Entry, bytes: Uint8Array, codec?: Base64Codec): Uint8Array {
+/**
+ * The item of a file that was read, as JSON in UTF-8 with what leads up to it: its contents go from bytes to bytes.
+ */
+export function fileItem(
+  lead: string,
+  path: string,
+  { entry, bytes }: { entry: Entry; bytes: Uint8Array },
+  codec?: Base64Codec,
+): Uint8Array {
   const head = JSON.stringify({
     ok: true,
     path,
@@ -71,7 +78,7 @@ export function fileItem(path: string, entry: Entry, bytes: Uint8Array, codec?: 
     updatedAt: entry.mtimeMs,
     revision: entry.revision,
   });
-  const before = new TextEncoder().encode(`${head.slice(0, -1)},"contentBase64":"`);
+  const before = new TextEncoder().encode(`${lead}${head.slice(0, -1)},"contentBase64":"`);
   const length = base64Length(bytes.length);
   const item = new Uint8Array(before.length + length + 2);
   item.set(before);
@@ -82,19 +89,22 @@ export function fileItem(path: string, entry: Entry, bytes: Uint8Array, codec?: 
 
 const closing = new TextEncoder().encode('"}');
 
-/** `{"items":[…]}` as a stream of items in order, of which a few are being made at a time: memory stays flat. */
+/**
+ * `{"items":[…]}` as a stream of items in order, of which a few are being made at a time: memory stays flat. Each
+ * item begins with what leads up to it, because every piece of a stream costs, however small.
+ */
 export function itemStream(
-  makers: readonly (() => Promise<Uint8Array>)[],
+  makers: readonly ((lead: string) => Promise<Uint8Array>)[],
   ahead: number,
 ): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const running: Promise<Uint8Array>[] = [];
   let next = 0;
-  let sent = 0;
   const start = (): void => {
-    const started = makers.slice(next, next + ahead - running.length);
-    next += started.length;
-    for (const make of started) running.push(make());
+    for (let make = makers[next]; make && running.length < ahead; make = makers[next]) {
+      running.push(make(next === 0 ? '{"items":[' : ","));
+      next += 1;
+    }
   };
   return new ReadableStream<Uint8Array>(
     {
@@ -102,13 +112,11 @@ export function itemStream(
         start();
         const made = running.shift();
         if (!made) {
-          controller.enqueue(encoder.encode(sent === 0 ? '{"items":[]}' : "]}"));
+          controller.enqueue(encoder.encode(next === 0 ? '{"items":[]}' : "]}"));
           controller.close();
           return;
         }
-        controller.enqueue(encoder.encode(sent === 0 ? '{"items":[' : ","));
         controller.enqueue(await made);
-        sent += 1;
       },
       cancel() {
         // What is being read is let go when it arrives.
