@@ -221,7 +221,7 @@ describe("recovery", () => {
     expect(fs.readdirSync(dir.path)).toEqual(["kept"]);
   });
 
-  it("finishes a journal that holds the bytes, and ignores one that is cut short", async () => {
+  it("finishes a journal that holds the bytes, and ignores one that is cut short or does not come out even", async () => {
     using dir = temporaryDir();
     const held = { mode: 0o640, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0, size: 5 };
     const put = { do: "put", dir: "a/b", from: "", print: "1:1:5", old: null, held };
@@ -232,12 +232,15 @@ describe("recovery", () => {
       { ...put, name: "two", temp: dead(0, 2), backup: dead(2, 2) },
     ];
     const body = JSON.stringify({ boot: "another", steps });
-    const journal = `openwork-journal-2\n${body}\n${checksum(body)}\n`;
-    for (const [bytes, found] of [
-      ["12345a\nb", {}],
-      ["12345a\nb\nc", { one: "12345", two: "a\nb\nc" }],
+    const said = `${body}\n${checksum(body)}\n`;
+    for (const [held, found] of [
+      [`10\n12345a\nb\nc${body}\n`, {}],
+      [`10\n12345a\nb${said}`, {}],
+      [`8\n12345a\nb${said}`, {}],
+      [`12\n12345a\nb\nc\nd${said}`, {}],
+      [`10\n12345a\nb\nc${said}`, { one: "12345", two: "a\nb\nc" }],
     ] as const) {
-      fs.writeFileSync(join(dir.path, dead(1, 1)), journal + bytes);
+      fs.writeFileSync(join(dir.path, dead(1, 1)), `openwork-journal-2\n${held}`);
       const storage = createDiskStorage(dir.path);
       await storage.recover();
       await storage.swept;

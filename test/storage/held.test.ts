@@ -148,6 +148,18 @@ describe("a commit whose journal holds the bytes", () => {
     expect(leftovers(root)).toEqual([]);
   });
 
+  it("is refused when its bytes could not be written, also when only the first try to sync them told so", async () => {
+    const before = await contents(createDiskStorage(root));
+    const storage = createDiskStorage(root, {
+      fs: faultyFs((call) => {
+        if (call === "fdatasync") throw systemError("EIO", call);
+      }),
+    });
+    await refused(storage.commit(changes), "io");
+    expect(await contents(storage)).toEqual(before);
+    expect(leftovers(root)).toEqual([]);
+  });
+
   it("leaks no descriptor, whatever goes wrong", async () => {
     const open = fs.readdirSync("/proc/self/fd").length;
     for (let at = 0; at < 60; at += 1) {

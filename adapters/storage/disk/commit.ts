@@ -5,6 +5,7 @@ import { storageError } from "./fs.ts";
 import { Planner } from "./plan.ts";
 import type { Plan } from "./plan.ts";
 import { bytesToHold } from "./held.ts";
+import { HoldingJournal } from "./journal.ts";
 import { locked } from "./lock.ts";
 import { recoverJournal } from "./recover.ts";
 import { entryOf, printOf } from "./revision.ts";
@@ -74,10 +75,15 @@ export class Committer {
     const own: Body[] = [];
     const files: number[] = [];
     const bytes = bytesToHold(changes);
+    let journal: HoldingJournal | null = null;
     let ran = false;
     try {
       // Refused before any byte is written, where that is certain already.
       const { targets } = await this.#plan(changes, null);
+      if (bytes !== null) {
+        await this.#context.tree.ensureRoot(this.#context.dirMode);
+        journal = await HoldingJournal.begin(this.#context, bytes);
+      }
       const bodies = await (bytes === null
         ? this.#bodies(changes, targets, own)
         : this.#heldBodies(bytes, [...targets.values()], own, files));
@@ -86,7 +92,7 @@ export class Committer {
         ran = true;
         // Once begun, success and failure alike consume what was staged.
         for (const body of bodies) if (body) this.#staged.delete(body.id);
-        const held = bytes && { bytes, files: files.splice(0) };
+        const held = journal && { journal, files: files.splice(0) };
         return runCommit(this.#context, plan.planned, held, (dirs) => this.#entries(changes, plan, dirs));
       });
     } catch (error) {
@@ -94,6 +100,7 @@ export class Committer {
       throw storageError(error, pathOf(changes[0]));
     } finally {
       for (const fd of files) this.#context.fs.closeSync(fd);
+      await journal?.close();
     }
   }
 
@@ -224,7 +231,6 @@ export class Committer {
     files: number[],
   ): Promise<Body[]> {
     const context = this.#context;
-    await context.tree.ensureRoot(context.dirMode);
     const dirs = new OpenDirs(context);
     const slices = new Slices();
     try {

@@ -6,7 +6,7 @@ import type { Held, Step } from "./steps.ts";
 import type { Dir } from "./tree.ts";
 
 const magic = "openwork-journal-1";
-/** One that holds the bytes of the files as well, behind the sum. */
+/** One that holds the bytes of the files as well, before the steps, and says how many. */
 const holdingMagic = "openwork-journal-2";
 const undoMark = "undo";
 const maxJournal = 67_108_864;
@@ -49,31 +49,79 @@ export async function writeJournal(context: DiskContext, root: Dir, steps: reado
 }
 
 /**
- * Writes a journal that holds the bytes of all its puts, durable as {@link writeJournal} makes it. It gets the
- * name of a journal only when its content is on disk, so that none is ever found torn.
+ * A journal that holds the bytes of all puts of a commit. They are on their way to the disk before its steps are
+ * known, which takes as long as the files take to be made. It gets the name of a journal only when all of it is
+ * on disk, so that none is ever found torn.
  */
-export async function writeHoldingJournal(
-  context: DiskContext,
-  root: Dir,
-  steps: readonly Step[],
-  bodies: readonly Uint8Array[],
-): Promise<string> {
-  const { fs, names } = context;
-  const body = JSON.stringify({ boot: fs.bootId(), steps });
-  const made = createTemporary(context, root, "body");
-  try {
-    const head = new TextEncoder().encode(`${holdingMagic}\n${body}\n${checksum(body)}\n`);
-    for (const bytes of [head, ...bodies]) await writeAll(fs, made.fd, bytes);
-    await fs.fsync(made.fd);
+export class HoldingJournal {
+  readonly #context: DiskContext;
+  readonly #root: Dir;
+  readonly #made: { name: string; fd: number };
+  /** What came of the first sync. It must be looked at: a later one need not tell again of what that one could not write. */
+  #bytesSynced: Promise<unknown> = Promise.resolve(null);
+  #open = true;
+
+  private constructor(context: DiskContext, root: Dir, made: { name: string; fd: number }) {
+    this.#context = context;
+    this.#root = root;
+    this.#made = made;
+  }
+
+  /** Writes the bytes; whoever calls this has to `close` what comes of it. */
+  static async begin(context: DiskContext, bodies: readonly Uint8Array[]): Promise<HoldingJournal> {
+    const root = context.tree.openDir("");
+    let journal: HoldingJournal | null = null;
+    try {
+      journal = new HoldingJournal(context, root, createTemporary(context, root, "body"));
+      await journal.#write(bodies);
+      return journal;
+    } catch (error) {
+      if (journal === null) root.close();
+      await journal?.close();
+      throw error;
+    }
+  }
+
+  async #write(bodies: readonly Uint8Array[]): Promise<void> {
+    const { fs } = this.#context;
+    const { fd } = this.#made;
+    const size = bodies.reduce((sum, { length }) => sum + length, 0);
+    const head = new TextEncoder().encode(`${holdingMagic}\n${size}\n`);
+    for (const bytes of [head, ...bodies]) await writeAll(fs, fd, bytes);
+    this.#bytesSynced = fs.fdatasync(fd).then(
+      () => null,
+      (error: unknown) => error,
+    );
+  }
+
+  /** Adds the steps, and makes a journal of it in the root, durable but for its name. Answers the name. */
+  async finish(root: Dir, steps: readonly Step[]): Promise<string> {
+    const { fs, names } = this.#context;
+    const body = JSON.stringify({ boot: fs.bootId(), steps });
+    const failure = await this.#bytesSynced;
+    if (failure !== null) throw failure;
+    await writeAll(fs, this.#made.fd, new TextEncoder().encode(`${body}\n${checksum(body)}\n`));
+    await fs.fsync(this.#made.fd);
     let name = names.next("journal");
     while (root.child(name) !== null) name = names.next("journal");
-    fs.renameSync(root.at(made.name), root.at(name));
+    fs.renameSync(this.#root.at(this.#made.name), root.at(name));
+    this.#release();
     return name;
-  } catch (error) {
-    unlinkQuietly(context, root, made.name);
-    throw error;
-  } finally {
-    fs.closeSync(made.fd);
+  }
+
+  /** Lets go of one that was not finished. */
+  async close(): Promise<void> {
+    if (!this.#open) return;
+    // A descriptor that a sync is still using must not be given back.
+    await this.#bytesSynced;
+    unlinkQuietly(this.#context, this.#root, this.#made.name);
+    this.#release();
+  }
+
+  #release(): void {
+    this.#open = false;
+    this.#context.fs.closeSync(this.#made.fd);
+    this.#root.close();
   }
 }
 
@@ -111,26 +159,43 @@ export function readJournal(context: DiskContext, root: Dir, name: string): Jour
 
 /** Parses and checks a journal; null unless every part of it is what this storage would write. */
 function parseJournal(content: Uint8Array, bootId: string): Journal | null {
-  const lines = firstLines(content, 3);
-  if (lines === null) return null;
-  const [head, body = "", sum] = lines.texts;
-  if ((head !== magic && head !== holdingMagic) || sum !== checksum(body)) return null;
-  const rest = content.subarray(lines.end);
+  const head = firstLines(content, 1);
+  if (head === null) return null;
+  const parse = head.texts[0] === magic ? parsePlain : head.texts[0] === holdingMagic ? parseHolding : null;
   try {
-    const said: unknown = JSON.parse(body);
-    if (head === magic) {
-      if (!isSteps(said, false)) return null;
-      return { steps: said, undo: isUndo(rest), bytes: new Map(), sameBoot: true };
-    }
-    const { boot, steps } = said as { boot?: unknown; steps?: unknown };
-    if (!isSteps(steps, true)) return null;
-    const bytes = bytesOf(steps, rest);
-    if (bytes === null) return null;
-    // A system that does not tell its runs apart may have been started anew.
-    return { steps, undo: isUndo(bytes.rest), bytes: bytes.byStep, sameBoot: boot !== "" && boot === bootId };
+    return parse?.(content.subarray(head.end), bootId) ?? null;
   } catch {
     return null;
   }
+}
+
+function parsePlain(content: Uint8Array): Journal | null {
+  const said = firstSaid(content);
+  if (said === null || !isSteps(said.value, false)) return null;
+  return { steps: said.value, undo: isUndo(said.rest), bytes: new Map(), sameBoot: true };
+}
+
+function parseHolding(content: Uint8Array, bootId: string): Journal | null {
+  const head = firstLines(content, 1);
+  const [size = ""] = head?.texts ?? [];
+  if (head === null || !/^\d{1,9}$/.test(size)) return null;
+  const held = content.subarray(head.end, head.end + Number(size));
+  const said = firstSaid(content.subarray(head.end + held.length));
+  if (said === null) return null;
+  const { boot, steps } = said.value as { boot?: unknown; steps?: unknown };
+  if (!isSteps(steps, true)) return null;
+  const bytes = bytesOf(steps, held);
+  if (bytes === null) return null;
+  // A system that does not tell its runs apart may have been started anew.
+  return { steps, undo: isUndo(said.rest), bytes, sameBoot: boot !== "" && boot === bootId };
+}
+
+/** A line of JSON and the line of its checksum, and what follows; null when the sum is another. */
+function firstSaid(content: Uint8Array): { value: unknown; rest: Uint8Array } | null {
+  const lines = firstLines(content, 2);
+  const [body = "", sum] = lines?.texts ?? [];
+  if (lines === null || sum !== checksum(body)) return null;
+  return { value: JSON.parse(body), rest: content.subarray(lines.end) };
 }
 
 const isUndo = (rest: Uint8Array): boolean => new TextDecoder().decode(rest).startsWith(`${undoMark}\n`);
@@ -148,20 +213,16 @@ function firstLines(content: Uint8Array, count: number): { texts: string[]; end:
   return { texts, end };
 }
 
-/** Shares out what follows the steps among the puts, in their order; null when it is too short. */
-function bytesOf(
-  steps: readonly Step[],
-  content: Uint8Array,
-): { byStep: Map<Step, Uint8Array>; rest: Uint8Array } | null {
+/** Shares out the bytes among the puts, in their order; null unless that comes out even. */
+function bytesOf(steps: readonly Step[], held: Uint8Array): Map<Step, Uint8Array> | null {
   const byStep = new Map<Step, Uint8Array>();
   let at = 0;
   for (const step of steps) {
     if (step.do !== "put" || step.held === undefined) continue;
-    if (at + step.held.size > content.length) return null;
-    byStep.set(step, content.subarray(at, at + step.held.size));
+    byStep.set(step, held.subarray(at, at + step.held.size));
     at += step.held.size;
   }
-  return { byStep, rest: content.subarray(at) };
+  return at === held.length ? byStep : null;
 }
 
 /** Steps that this storage would write; in a journal that holds bytes there are only puts of them, and what they need. */

@@ -2,8 +2,8 @@ import { constants } from "node:fs";
 import { StorageError } from "../../../lib/storage.ts";
 import { storageError } from "./fs.ts";
 import { areHeld, dropJournal, redoHeld, settleHeld } from "./held.ts";
-import { markUndo, writeHoldingJournal, writeJournal } from "./journal.ts";
-import type { Journal } from "./journal.ts";
+import { markUndo, writeJournal } from "./journal.ts";
+import type { HoldingJournal, Journal } from "./journal.ts";
 import type { Planned } from "./plan.ts";
 import { printOf } from "./revision.ts";
 import { unlinkQuietly } from "./stage.ts";
@@ -59,9 +59,9 @@ async function copyBackup(context: DiskContext, dirs: OpenDirs, need: NeedsCopy)
   }
 }
 
-/** The bytes that a journal is to hold, and the open files that they were written to, which the commit closes. */
+/** The journal that holds the bytes, and the open files that they were written to, which the commit closes. */
 export interface HeldBodies {
-  bytes: readonly Uint8Array[];
+  journal: HoldingJournal;
   files: readonly number[];
 }
 
@@ -139,9 +139,7 @@ async function begin(
     );
   }
   const root = dirs.get("");
-  return held === null
-    ? writeJournal(context, root, steps)
-    : writeHoldingJournal(context, root, steps, held.bytes);
+  return held === null ? writeJournal(context, root, steps) : held.journal.finish(root, steps);
 }
 
 async function applyAll(context: DiskContext, dirs: OpenDirs, planned: readonly Planned[]): Promise<void> {
