@@ -3,11 +3,17 @@ const padding = 61;
 const invalid = 0x80;
 
 const digits: Uint8Array = Uint8Array.from(alphabet, (character) => character.charCodeAt(0));
-/** Two digits at a time, by 12 bits. */
-const pairs: Uint16Array = Uint16Array.from(
-  { length: 4096 },
-  (_, n) => ((digits[n >>> 6] ?? 0) << 8) | (digits[n & 63] ?? 0),
-);
+let madePairs: Uint16Array | null = null;
+
+/** Two digits at a time, by 12 bits. Made when first asked for: where a codec does the work nobody needs the table. */
+function pairsOfDigits(): Uint16Array {
+  madePairs ??= Uint16Array.from(
+    { length: 4096 },
+    (_, n) => ((digits[n >>> 6] ?? 0) << 8) | (digits[n & 63] ?? 0),
+  );
+  return madePairs;
+}
+
 const standardValues: Uint8Array = valuesOf(alphabet);
 const anyValues: Uint8Array = valuesOf(alphabet, "-_");
 
@@ -44,6 +50,7 @@ export function writeBase64(bytes: Uint8Array, target: Uint8Array, at: number, c
 }
 
 function writeDigits(bytes: Uint8Array, target: Uint8Array, at: number): void {
+  const pairs = pairsOfDigits();
   const whole = bytes.length - (bytes.length % 3);
   let out = at;
   for (let i = 0; i < whole; i += 3) {
