@@ -2,7 +2,6 @@ import * as v from "valibot";
 import {
   commandFile,
   commandName,
-  composeCommand,
   discoverCommands,
   filesOfCommand,
   userCommands,
@@ -88,6 +87,7 @@ const save = route({
   summary: "Create a command or replace the one of that name, and list the commands of the workspace.",
   handle: async (context) => {
     const { workspace, services } = context;
+    const { composeCommand } = await import("../lib/opencode/command-text.ts");
     const { name, text } = composeCommand(context.body);
     const body = markdownBytes(text);
     const file = (await ownFiles(workspace, name))[0] ?? commandFile(name);

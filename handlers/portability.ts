@@ -3,7 +3,7 @@ import { ApiError } from "../lib/errors.ts";
 import { exportFiles } from "../lib/portability/export.ts";
 import { matchesGlob } from "../lib/glob.ts";
 import { opencodeTarget } from "../lib/portability/import-config.ts";
-import { planImport, type ImportInput } from "../lib/portability/import.ts";
+import type { ImportInput } from "../lib/portability/import.ts";
 import { jsonObject } from "../lib/json.ts";
 import { openworkPath, readOpencode, readOpenwork, type Reader } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -225,7 +225,7 @@ const importRoute = route({
       targets: ["workspace"],
       onConflict: merges ? "replan" : "refuse",
       plan: async (view) => ({
-        changes: await planImport(view, workspace, input),
+        changes: await (await import("../lib/portability/import.ts")).planImport(view, workspace, input),
         answer: () => ({ ok: true }),
       }),
     });

@@ -16,7 +16,7 @@ import {
   workspacePlaces,
   type FoundSkill,
 } from "../lib/opencode/skill-discovery.ts";
-import { composeSkill, skillFile, skillName } from "../lib/opencode/skills.ts";
+import { skillFile, skillName } from "../lib/opencode/skill-name.ts";
 import type { Workspace } from "../lib/workspaces.ts";
 import { maybeText, problemsSchema } from "./markdown-schemas.ts";
 
@@ -124,6 +124,7 @@ const save = route({
   summary: "Create a skill or replace the SKILL.md of one, where it lives; its other files stay.",
   handle: async (context) => {
     const { workspace, services } = context;
+    const { composeSkill } = await import("../lib/opencode/skills.ts");
     const { head, text } = composeSkill(context.body);
     const body = markdownBytes(text);
     const directory = (await ownDirectory(workspace, head.name)) ?? newSkillDirectory(head.name);

@@ -1,9 +1,8 @@
 import { ApiError } from "../errors.ts";
-import { frontmatterBlock, readFrontmatter } from "./frontmatter.ts";
 import { readMarkdown, type Files } from "./markdown-file.ts";
 import { absolutePath } from "../paths.ts";
 import { problemOf, type Problem } from "../problems.ts";
-import type { MaybeText } from "./skills.ts";
+import type { MaybeText } from "./skill-name.ts";
 import { compareCodePoints, StorageError } from "../storage.ts";
 
 /** A command as the lists show it (wire contract, 10.8). */
@@ -40,10 +39,15 @@ export const userCommands: string = "commands";
 
 const namePattern = /^[A-Za-z0-9_-]+$/;
 
+/** Whether a text has nothing but letters, digits, `_` and `-`. */
+export function isCommandName(name: string): boolean {
+  return namePattern.test(name);
+}
+
 /** The name without blanks around it and leading slashes; throws `invalid_command_name`. */
 export function commandName(name: MaybeText): string {
   const clean = withoutSlashes((name || "").trim());
-  if (namePattern.test(clean) && clean.length <= 200) return clean;
+  if (isCommandName(clean) && clean.length <= 200) return clean;
   throw new ApiError(
     "invalid_command_name",
     clean === ""
@@ -63,55 +67,6 @@ export function commandFile(name: string): string {
   return `${workspaceCommands}/${name}.md`;
 }
 
-/** Reads a command file; null when its name is not a command's. Throws `invalid_frontmatter`. */
-export function readCommand(fileName: string, text: string, scope: CommandItem["scope"]): CommandItem | null {
-  const { fields, body } = readFrontmatter(text);
-  const given = fields.get("name");
-  const name = typeof given === "string" ? given : fileName.slice(0, -".md".length);
-  if (!namePattern.test(name)) return null;
-  const item: CommandItem = { name, template: body.trim(), model: null, scope };
-  const description = fields.get("description");
-  const agent = fields.get("agent");
-  const model = fields.get("model");
-  const subtask = fields.get("subtask");
-  if (typeof description === "string") item.description = description;
-  if (typeof agent === "string") item.agent = agent;
-  if (typeof model === "string") item.model = model;
-  if (typeof subtask === "boolean") item.subtask = subtask;
-  return item;
-}
-
-/** What a client wants stored as a command; empty texts count as absent. */
-export interface CommandInput {
-  name?: MaybeText;
-  template?: MaybeText;
-  description?: MaybeText;
-  agent?: MaybeText;
-  model?: MaybeText;
-  /** Counts when it is a boolean. */
-  subtask?: unknown;
-}
-
-/** The file for what a client sent. Throws `invalid_command_template`, then `invalid_command_name`. */
-export function composeCommand(input: CommandInput): { name: string; text: string } {
-  const template = (input.template || "").trim();
-  if (template === "") {
-    throw new ApiError(
-      "invalid_command_template",
-      "The command has no template; send the text of its prompt.",
-    );
-  }
-  const name = commandName(input.name);
-  const head = frontmatterBlock({
-    name,
-    ...(input.description ? { description: input.description } : {}),
-    ...(input.agent ? { agent: input.agent } : {}),
-    model: input.model || null,
-    subtask: input.subtask === true,
-  });
-  return { name, text: `${head}\n${template}\n` };
-}
-
 /** The commands in a directory, sorted by name; a missing directory holds none. */
 export async function discoverCommands(
   files: Files,
@@ -122,6 +77,9 @@ export async function discoverCommands(
   const commands: FoundCommand[] = [];
   const problems: Problem[] = [];
   for (const path of await markdownFiles(files, directory, location, problems)) {
+    // Loaded by the first file: YAML is a fifth of this program, and many workspaces have no use for it. That it cannot be
+    // loaded is no fault of the file.
+    const { readCommand } = await import("./command-text.ts");
     try {
       const text = await readMarkdown(files, path);
       const item = text === null ? null : readCommand(path.slice(directory.length + 1), text, scope);

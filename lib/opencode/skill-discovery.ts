@@ -2,7 +2,8 @@ import type { Ancestor, Host } from "../host.ts";
 import { readMarkdown, type Files } from "./markdown-file.ts";
 import { absolutePath } from "../paths.ts";
 import { problemOf, type Problem } from "../problems.ts";
-import { readSkill, skillFile, type SkillHead, type SkillItem } from "./skills.ts";
+import { skillFile } from "./skill-name.ts";
+import type { SkillHead, SkillItem } from "./skills.ts";
 import { compareCodePoints, StorageError, type ReadableStorage } from "../storage.ts";
 import type { Workspace } from "../workspaces.ts";
 
@@ -211,6 +212,8 @@ async function skillIn<Skill extends FoundSkill>(
 ): Promise<Skill | "category" | null> {
   const path = `${directory}/${skillFile}`;
   const absolute = absolutePath(place.location, path);
+  // Loaded by the first file, as for commands.
+  const { readSkill } = await import("./skills.ts");
   try {
     const text = await readMarkdown(files, path);
     if (text === null) return "category";

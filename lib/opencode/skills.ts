@@ -6,6 +6,7 @@ import {
   splitFrontmatter,
   withoutMark,
 } from "./frontmatter.ts";
+import { isSkillName, skillName, type MaybeText } from "./skill-name.ts";
 
 /** What a SKILL.md says of itself. */
 export interface SkillHead {
@@ -21,29 +22,7 @@ export interface SkillItem extends SkillHead {
   scope: "project" | "global";
 }
 
-/** The file that makes a directory a skill. */
-export const skillFile: string = "SKILL.md";
-
-const namePattern = /^[a-z0-9]+(?:-[a-z0-9]+)*$/;
-const maxNameLength = 64;
 const maxDescriptionLength = 1024;
-
-/** Whether a text is a skill name: `[a-z0-9]+(-[a-z0-9]+)*`, at most 64 characters. */
-export function isSkillName(name: string): boolean {
-  return name.length <= maxNameLength && namePattern.test(name);
-}
-
-/** The trimmed name when it is one of a skill; throws `invalid_skill_name`. */
-export function skillName(name: MaybeText): string {
-  const trimmed = (name || "").trim();
-  if (isSkillName(trimmed)) return trimmed;
-  throw new ApiError(
-    "invalid_skill_name",
-    trimmed === ""
-      ? "The skill has no name; send one like my-skill."
-      : `${JSON.stringify(trimmed.slice(0, 80))} is no skill name: use lower-case letters and digits, joined by single hyphens, at most ${maxNameLength} characters.`,
-  );
-}
 
 /**
  * Reads the SKILL.md of a directory. Null when it is no skill: its name is not the directory's or not a skill
@@ -59,9 +38,6 @@ export function readSkill(directory: string, text: string): SkillHead | null {
   const trigger = nonBlank(fields.get("trigger")) ?? nonBlank(fields.get("when")) ?? whenToUse(body);
   return trigger === undefined ? { name, description } : { name, description, trigger };
 }
-
-/** A text that a client may leave out; every falsy value means that it did. */
-export type MaybeText = string | false | 0 | null | undefined;
 
 /** What a client wants stored as a skill. */
 export interface SkillInput {

@@ -14,7 +14,7 @@ import {
   type SkillPlace,
   type SkillWithText,
 } from "../opencode/skill-discovery.ts";
-import { skillFile } from "../opencode/skills.ts";
+import { skillFile } from "../opencode/skill-name.ts";
 import { compareCodePoints, StorageError, type Entry, type ReadableStorage } from "../storage.ts";
 
 /** A file as an export carries it; the path is relative to what the list belongs to. */

@@ -2,14 +2,12 @@ import { fromBase64 } from "../base64.ts";
 import type { View } from "../changes/plan.ts";
 import {
   commandFile,
-  composeCommand,
   discoverCommands,
   filesOfCommand,
-  readCommand,
   workspaceCommands,
-  type CommandInput,
   type CommandList,
 } from "../opencode/commands.ts";
+import { composeCommand, readCommand, type CommandInput } from "../opencode/command-text.ts";
 import { ApiError } from "../errors.ts";
 import { portableRoots, type PortableFile } from "./export.ts";
 import { readFrontmatter } from "../opencode/frontmatter.ts";
@@ -25,13 +23,8 @@ import {
   workspaceSkillRoots,
   type SkillList,
 } from "../opencode/skill-discovery.ts";
-import {
-  checkSkillText,
-  composeSkill,
-  skillFile,
-  type MaybeText,
-  type SkillInput,
-} from "../opencode/skills.ts";
+import { skillFile, type MaybeText } from "../opencode/skill-name.ts";
+import { checkSkillText, composeSkill, type SkillInput } from "../opencode/skills.ts";
 import type { Change } from "../storage.ts";
 import type { Workspace } from "../workspaces.ts";
 

@@ -1,4 +1,3 @@
-import { go, prepare } from "fuzzysort";
 import { Slices } from "../slices.ts";
 import { compareCodePoints, type Entry } from "../storage.ts";
 
@@ -77,6 +76,8 @@ function holdsInOrder(text: string, word: string): boolean {
 }
 
 async function rate(hits: readonly NameHit[], query: string, slices: Slices): Promise<NameHit[]> {
+  // Loaded by the first search: a server that is never asked for one does without.
+  const { go, prepare } = await import("fuzzysort");
   const scores = new Map<NameHit, number>();
   for (let at = 0; at < hits.length; at += ratedAtOnce) {
     const results = go(query, hits.slice(at, at + ratedAtOnce), {

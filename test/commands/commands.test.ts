@@ -1,7 +1,8 @@
 import * as fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
-import { commandName, composeCommand, readCommand } from "../../lib/opencode/commands.ts";
+import { composeCommand, readCommand } from "../../lib/opencode/command-text.ts";
+import { commandName } from "../../lib/opencode/commands.ts";
 import { ApiError } from "../../lib/errors.ts";
 import { configOf, put, startMemoryServer, textOf } from "../support/memory-host.ts";
 

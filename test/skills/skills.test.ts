@@ -1,13 +1,8 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ApiError } from "../../lib/errors.ts";
-import {
-  composeSkill,
-  isSkillName,
-  readSkill,
-  skillName,
-  type SkillInput,
-} from "../../lib/opencode/skills.ts";
+import { isSkillName, skillName } from "../../lib/opencode/skill-name.ts";
+import { composeSkill, readSkill, type SkillInput } from "../../lib/opencode/skills.ts";
 import { costOf } from "../frontmatter/cost.ts";
 
 function codeOf(input: SkillInput): string {
