@@ -1,17 +1,5 @@
 #!/usr/bin/env node
-import { randomUUID } from "node:crypto";
 import * as nodeModule from "node:module";
-import { homedir } from "node:os";
-import type { ServerConfig } from "../lib/host.ts";
-import { version } from "../lib/version.ts";
-import type { EngineProcess } from "./engine-process.ts";
-import type { RunningServer } from "./local/server.ts";
-
-/** What a command line, an environment and a settings file come to. */
-interface Settings {
-  config: ServerConfig;
-  verbose: boolean;
-}
 
 /** Node 22 keeps compiled code between starts when asked; older ones compile anew. */
 function enableCompileCache(): void {
@@ -19,119 +7,7 @@ function enableCompileCache(): void {
   if (typeof enable === "function") enable();
 }
 
-function complain(text: string): void {
-  process.stderr.write(`openwork-server: ${text}\n`);
-}
-
-/** Reads flags, environment and settings file; null when the command line only asked for a text. */
-async function readSettings(argv: readonly string[]): Promise<Settings | null> {
-  const lib = await import("../lib/config.ts");
-  const machine = await import("./node/machine.ts");
-  const flags = lib.parseFlags(argv);
-  const asks = (name: string): boolean => flags.values[name] !== undefined;
-  if (asks("version")) process.stdout.write(`${version}\n`);
-  else if (asks("help")) process.stdout.write(lib.helpText());
-  if (asks("version") || asks("help")) return null;
-
-  const place = { flags, env: process.env, cwd: process.cwd(), home: homedir() };
-  const { path, named } = lib.settingsPath(place);
-  const text = machine.readSettingsFile(path);
-  const file = text === null ? null : lib.parseSettings(text, path);
-  const { config, warnings } = lib.resolveConfig({
-    ...place,
-    configPath: path,
-    file,
-    realPath: machine.realDirectory,
-    randomToken: randomUUID,
-  });
-  const unknown = await lib.unknownFlagWarnings(flags.unknown);
-  const missing =
-    text === null && named ? [`The settings file ${path} does not exist; defaults are used.`] : [];
-  const mistyped = await lib.mistypedKeyWarnings(file, path);
-  // Else the first write that is made tells, when it cannot be recorded.
-  const unwritable = machine.canWriteTo(config.dataDir)
-    ? []
-    : [`The data directory ${config.dataDir} cannot be written: no write would be in the audit log.`];
-  for (const warning of [...unknown, ...missing, ...mistyped, ...warnings, ...unwritable]) complain(warning);
-  return { config, verbose: lib.isVerbose(flags) };
-}
-
-/** The first signal lets running requests finish (I99), a second one does not wait. */
-function stopOnSignal(server: RunningServer, engine: EngineProcess | undefined): void {
-  let stopping = false;
-  async function stop(): Promise<void> {
-    if (stopping) process.exit(130);
-    stopping = true;
-    try {
-      await server.close();
-      await engine?.stop();
-      process.exit(0);
-    } catch (error) {
-      complain(error instanceof Error ? (error.stack ?? error.message) : String(error));
-      process.exit(1);
-    }
-  }
-  process.on("SIGTERM", () => void stop());
-  process.on("SIGINT", () => void stop());
-}
-
-/**
- * What nobody caught is logged with its stack. A rejection belongs to one request and leaves the others alone;
- * after an exception the process is in no known state, so it ends, and what is on disk is whole at any moment.
- */
-function reportCrashes(server: RunningServer): void {
-  const report = (error: unknown): void =>
-    server.log("ERROR", "An unexpected error", {
-      "exception.stacktrace": error instanceof Error ? error.stack : String(error),
-    });
-  process.on("unhandledRejection", report);
-  process.on("uncaughtException", (error) => {
-    report(error);
-    const code: unknown = Reflect.get(error, "code");
-    // A peer that went away at a bad moment is no damage.
-    if (code === "ECONNRESET" || code === "EPIPE") return;
-    server.flushLog();
-    process.exit(1);
-  });
-}
-
-async function serve({ config, verbose }: Settings): Promise<void> {
-  const [{ startServer }, { startLines, verboseLines }] = await Promise.all([
-    import("./runtime.ts"),
-    import("../lib/start-lines.ts"),
-  ]);
-  const prepared = config.engine.start
-    ? await (await import("./engine-process.ts")).prepareEngineFor(config)
-    : null;
-  const server = await startServer({ config: prepared?.config ?? config });
-  const engine = prepared?.engine;
-  stopOnSignal(server, engine);
-  reportCrashes(server);
-  // Whoever reads the log may go away before the server does.
-  process.stdout.on("error", () => {});
-  process.on("exit", server.flushLog);
-  const lines = [...startLines(config, server), ...(verbose ? verboseLines(config) : [])];
-  for (const line of lines) server.log("INFO", line);
-  server.flushLog();
-  // Only now: whoever fails to take the address starts no engine.
-  process.on("exit", () => engine?.kill());
-  engine?.start(server.log);
-}
-
-/** Runs the command. Exit status 1, with a sentence on standard error, when the server cannot be started. */
-async function main(argv: readonly string[]): Promise<void> {
-  try {
-    const settings = await readSettings(argv);
-    if (settings) await serve(settings);
-  } catch (error) {
-    const expected = ["ConfigError", "ListenError", "ApiError", "StorageError"];
-    const isExpected = error instanceof Error && expected.includes(error.name);
-    complain(
-      isExpected ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error),
-    );
-    process.exit(1);
-  }
-}
-
 enableCompileCache();
+// Loaded only now: what was loaded before is compiled anew at every start.
+const { main } = await import("./command.ts");
 await main(process.argv.slice(2));

@@ -58,9 +58,14 @@ class RelayingAgent extends HttpAgent {
 /** An address taken apart without being normalised: the path goes out as it came in (I61). */
 const address = /^(https?:)\/\/(\[[^\]]*\]|[^/:?#]+)(?::(\d+))?(.*)$/;
 
-interface Agents {
-  readonly http: HttpAgent;
-  readonly https: HttpsAgent;
+/** What keeps the connections. The one for TLS is made when first asked for: most engines are beside the server. */
+class Agents {
+  readonly http: HttpAgent = new RelayingAgent(agentOptions);
+  #https: HttpsAgent | null = null;
+
+  get https(): HttpsAgent {
+    return (this.#https ??= new HttpsAgent(agentOptions));
+  }
 }
 
 /**
@@ -69,7 +74,7 @@ interface Agents {
  * without touching it. It takes what the proxy gives: an absolute URL, a plain object of headers, a signal.
  */
 export function createRawFetch(): typeof fetch {
-  const agents = { http: new RelayingAgent(agentOptions), https: new HttpsAgent(agentOptions) };
+  const agents = new Agents();
   return async (input, init = {}) => {
     // Only these may be sent twice, and so only these go on a connection that may just be closing.
     const repeatable = init.method === "GET" || init.method === "HEAD";

@@ -227,6 +227,14 @@ describe("the packed package", () => {
   }, 180_000);
 });
 
+describe("the bundled command", () => {
+  it("is ASCII: one character that needs two bytes makes every character of the program take two", async () => {
+    const dir = join(await buildOnce(), "bin");
+    for (const file of readdirSync(dir))
+      expect(readFileSync(join(dir, file), "utf8")).toMatch(/^[\0-\x7f]+$/);
+  });
+});
+
 describe("handlers/ and lib/", () => {
   it("bundle for the web without anything of Node", async () => {
     const { code, imports } = await bundleForWeb("handlers/index.ts", { minify: true });
