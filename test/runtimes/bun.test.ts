@@ -8,5 +8,5 @@ const gaps = {
 };
 
 describe("Bun", () => {
-  behaviour(processRuntime("Bun", gaps, (dist) => [programs.bun, `${dist}/adapters/cli.js`]));
+  behaviour(processRuntime("Bun", gaps, (dist) => [programs.bun, `${dist}/bin/openwork-server.js`]));
 });

@@ -11,5 +11,5 @@ const gaps = {
 describe("Deno", () => {
   // The flag makes a request's signal tell of clients that leave, and of nothing else.
   const command = [programs.deno, "run", "-A", "--unstable-no-legacy-abort"];
-  behaviour(processRuntime("Deno", gaps, (dist) => [...command, `${dist}/adapters/cli.js`]));
+  behaviour(processRuntime("Deno", gaps, (dist) => [...command, `${dist}/bin/openwork-server.js`]));
 });

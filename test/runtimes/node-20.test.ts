@@ -3,5 +3,5 @@ import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
 describe("Node 20", () => {
-  behaviour(processRuntime("Node 20", {}, (dist) => [programs.node20, `${dist}/adapters/cli.js`]));
+  behaviour(processRuntime("Node 20", {}, (dist) => [programs.node20, `${dist}/bin/openwork-server.js`]));
 });

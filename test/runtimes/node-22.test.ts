@@ -3,5 +3,5 @@ import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
 describe("Node 22", () => {
-  behaviour(processRuntime("Node 22", {}, (dist) => [programs.node22, `${dist}/adapters/cli.js`]));
+  behaviour(processRuntime("Node 22", {}, (dist) => [programs.node22, `${dist}/bin/openwork-server.js`]));
 });
