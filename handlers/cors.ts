@@ -5,8 +5,8 @@ const allowHeaders =
 const exposeHeaders =
   "Content-Disposition,Content-Range,Accept-Ranges,ETag,Last-Modified,Location,Retry-After,Preference-Applied,Allow";
 
-/** The CORS headers of an answer (wire contract, section 5, and I68); none for an origin that is not allowed. */
-export type CorsHeaders = (origin: string | null) => Readonly<Record<string, string>>;
+/** The CORS headers of a request's answer (wire contract, section 5, and I68); none for an origin that is not allowed. */
+export type CorsHeaders = (request: Request) => Readonly<Record<string, string>>;
 
 /** Makes the function that gives an answer's CORS headers from the allow-list of exact origins or `*`. */
 export function corsFor(origins: readonly string[]): CorsHeaders {
@@ -14,9 +14,11 @@ export function corsFor(origins: readonly string[]): CorsHeaders {
     const everywhere = headersFor("*");
     return () => everywhere;
   }
-  const byOrigin = new Map(origins.map((origin) => [origin, headersFor(origin)]));
   const none = Object.freeze({});
-  return (origin) => (origin !== null && byOrigin.get(origin)) || none;
+  // Nothing needs to be looked up in the headers, which a runtime may make only then.
+  if (origins.length === 0) return () => none;
+  const byOrigin = new Map(origins.map((origin) => [origin, headersFor(origin)]));
+  return ({ headers }) => byOrigin.get(headers.get("origin") ?? "") ?? none;
 }
 
 function headersFor(origin: string): Readonly<Record<string, string>> {

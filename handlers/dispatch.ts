@@ -70,9 +70,11 @@ export class Dispatcher {
   /** The answer to a request for a target below the base path, or to one that lies `elsewhere`; never throws. */
   async handle(request: Request, target: Target, elsewhere = false): Promise<Response> {
     const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: false };
-    let common = this.#cors(request.headers.get("origin"));
+    let common = this.#cors(request);
+    // Each look at a part of a request is a call into the runtime.
+    const { method } = request;
     let reply: Reply;
-    if (request.method === "OPTIONS") {
+    if (method === "OPTIONS") {
       reply = { status: 204, headers: preflightHeaders(common, request), text: "" };
       common = {};
     } else {
@@ -84,7 +86,7 @@ export class Dispatcher {
       }
     }
     if ("tunnel" in reply) reply = this.#errorReply(new Error("a tunnel for a plain request"), trace);
-    const response = this.#responder.respond(reply, common, request.method === "HEAD");
+    const response = this.#responder.respond(reply, common, method === "HEAD");
     this.#log(request, target, response.status, trace);
     return response;
   }
@@ -106,7 +108,7 @@ export class Dispatcher {
       this.#log(request, target, 101, trace);
       return reply.tunnel;
     }
-    const response = this.#responder.respond(reply, this.#cors(origin), false);
+    const response = this.#responder.respond(reply, this.#cors(request), false);
     this.#log(request, target, response.status, trace);
     return response;
   }
@@ -147,11 +149,11 @@ export class Dispatcher {
   async #run(request: Request, located: Located, trace: Trace): Promise<Reply> {
     const route = pickMethod(located.match, request.method);
     if (route.access !== "public") trace.auth = route.access;
-    const headers = trace.upgrade ? withProtocolToken(request.headers) : request.headers;
     let caller = anonymous;
     if (route.access !== "public") {
+      const headers = credentialsOf(request, trace);
       caller = await this.#services.authenticator.authenticate(headers, route.access, route.basic);
-    } else if (!route.anyHost) await this.#insistOnHostOrToken(request, headers);
+    } else if (!route.anyHost) await this.#insistOnHostOrToken(request, trace);
     if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError(
         "read_only",
@@ -204,7 +206,7 @@ export class Dispatcher {
     }
     const running = run(context);
     const reply = running instanceof Promise ? await running : running;
-    const isRead = !route.writes && ("json" in reply || "jsonText" in reply);
+    const isRead = !route.writes && route.access !== "public" && ("json" in reply || "jsonText" in reply);
     // What was held back is for those alone who may still ask.
     if (isRead && performance.now() - trace.started > heldMs) {
       await this.#services.authenticator.insistStillValid(caller);
@@ -213,10 +215,11 @@ export class Dispatcher {
   }
 
   /** A public route is for anybody who asks for it under a name of this server, and for those who have a token. */
-  async #insistOnHostOrToken(request: Request, headers: Headers): Promise<void> {
+  async #insistOnHostOrToken(request: Request, trace: Trace): Promise<void> {
     const refusal = this.#refusedHost(request);
     if (!refusal) return;
     const { authenticator } = this.#services;
+    const headers = credentialsOf(request, trace);
     await authenticator
       .authenticate(headers, "client")
       .catch(() => authenticator.authenticate(headers, "host"))
@@ -269,6 +272,11 @@ export class Dispatcher {
       ...(baseUrl === undefined ? {} : { "proxy.base_url": baseUrl }),
     });
   }
+}
+
+/** The headers that a token may be in. */
+function credentialsOf({ headers }: Request, { upgrade }: Trace): Headers {
+  return upgrade ? withProtocolToken(headers) : headers;
 }
 
 /** The workspace of the mount and that of the path, where there are such. */

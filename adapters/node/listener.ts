@@ -105,9 +105,10 @@ interface TextParts {
 function sendText(response: Response & TextParts, res: ServerResponse): boolean {
   const { bodyType, bodyInit: text, headers } = response;
   if (bodyType !== "String" || typeof text !== "string" || !headers.headersInit || headers._map) return false;
-  // The Response has put the length among them.
-  res.writeHead(response.status, headers.headersInit);
-  res.end(text);
+  // The Response has put the length among them, in bytes: where those are as many as the characters, they are ASCII.
+  const { headersInit } = headers;
+  res.writeHead(response.status, headersInit);
+  res.end(text, headersInit["content-length"] === String(text.length) ? "latin1" : "utf8");
   return true;
 }
 
