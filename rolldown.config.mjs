@@ -83,7 +83,6 @@ export default defineConfig({
   resolve: { mainFields: ["module", "main"] },
   output: {
     dir: "dist/bin",
-    cleanDir: true,
     format: "esm",
     // The text of the program stays in memory: without comments and blanks it is half as long. Names stay, for stacks.
     minify: { compress: true, mangle: { keepNames: true }, codegen: true },
