@@ -34,6 +34,8 @@ export class RequestService<Accepted extends Response | undefined> {
   readonly #options: ListenOptions;
   readonly #accept: AcceptWebSocket<Accepted>;
   readonly #hosts = { good: "" };
+  /** That of the last good host, with the slash behind it. */
+  #goodOrigin = "";
   readonly #relays = new Set<Relay>();
   #stopping = false;
 
@@ -43,6 +45,7 @@ export class RequestService<Accepted extends Response | undefined> {
   }
 
   serve(request: Request): Promise<Response | Accepted> {
+    if (this.#hasGoodHost(request.url)) return this.#options.answer(request);
     const { headers } = request;
     const sent = headers.get("host");
     // Only HTTP/1.0 may leave it out; Bun gives the address of such a request without an origin.
@@ -50,8 +53,19 @@ export class RequestService<Accepted extends Response | undefined> {
       return this.#options.answer(new Request(new URL(request.url, "http://localhost"), request));
     const problem = hostProblem(sent, this.#hosts);
     if (problem !== null) return Promise.resolve(refuse(problem));
+    if (request.url.startsWith(`http://${sent}/`)) this.#goodOrigin = `http://${sent}/`;
     const upgrades = headers.has("upgrade") && request.method === "GET" && asksForWebSocket(headers);
     return upgrades ? this.#upgrade(request) : this.#options.answer(request);
+  }
+
+  /**
+   * Whether the address alone proves that the Host header is the last good one. The runtime put header and target
+   * together, and every target begins with a slash: where there is but one behind the name, it is the target's. To look
+   * at the headers costs more than all else that a short answer needs. No WebSocket is offered at such a path.
+   */
+  #hasGoodHost(url: string): boolean {
+    const known = this.#goodOrigin;
+    return known !== "" && url.startsWith(known) && url.indexOf("/", known.length) < 0;
   }
 
   /** The answer for what a handler should never throw. */

@@ -156,7 +156,11 @@ function http(of: () => Subject, runtime: Runtime): void {
   });
 
   it.skipIf(runtime.gaps.noProcess !== undefined)("never lets a Host header move the path", async () => {
-    for (const host of ["a/health?", "a#", "a@b", "a\\b"]) {
+    const own = new URL(of().url).host;
+    // A server may know a name that was good before.
+    for (let i = 0; i < 2; i += 1) expect((await send(of(), "GET", "/health")).status).toBe(200);
+    const moved = ["/", "/health", "/health?", "/health?x=", "/health#", "?", "#", "@b", "\\b"];
+    for (const host of ["a/health?", "a#", "a@b", "a\\b", ...moved.map((end) => own + end)]) {
       const answer = await sendRaw(
         of(),
         `GET /nowhere HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
