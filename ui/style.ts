@@ -51,14 +51,10 @@ button:disabled { opacity: 0.5; cursor: default; }
 .approval { content-visibility: auto; contain-intrinsic-size: auto 22rem; border: 1px solid var(--line); border-radius: 8px; padding: 0.8rem; min-width: 0; }
 .by, .left, #nothing { color: var(--soft); font-size: 0.9rem; margin: 0.2rem 0; }
 .paths { margin: 0.3rem 0; padding-left: 1.2rem; max-height: 9rem; overflow: auto; font: 0.85rem/1.4 ui-monospace, monospace; overflow-wrap: anywhere; }
-.diff { display: grid; grid-template-columns: minmax(max-content, 1fr); margin: 0.5rem 0; padding: 0.5rem 0; max-height: 24rem; overflow: auto; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); font: 0.8rem/1.45 ui-monospace, monospace; }
-.diff span { padding: 0 0.6rem; white-space: pre; }
+.diff { display: grid; grid-template-columns: minmax(0, 1fr); tab-size: 4; margin: 0.5rem 0; padding: 0.5rem 0; max-height: 24rem; overflow: auto; border: 1px solid var(--line); border-radius: 6px; background: var(--paper); font: 0.8rem/1.45 ui-monospace, monospace; }
+.diff span { padding: 0 0.6rem; white-space: pre-wrap; overflow-wrap: anywhere; text-indent: 1.2rem hanging each-line; }
 .diff .added { background: var(--added); }
 .diff .removed { background: var(--removed); }
-@media (max-width: 40rem) {
-  .diff { grid-template-columns: minmax(0, 1fr); tab-size: 4; }
-  .diff span { white-space: pre-wrap; overflow-wrap: anywhere; text-indent: 1.2rem hanging each-line; }
-}
 .answer { display: flex; flex-wrap: wrap; gap: 0.6rem; align-items: center; margin: 0; }
 .error { color: var(--danger); }
 .notice { border-left: 3px solid var(--accent); padding-left: 0.7rem; margin: 0.3rem 0; }
