@@ -8,7 +8,7 @@ import type { Change } from "../../../lib/storage.ts";
 import { errno } from "./fs.ts";
 import type { Stats } from "./fs.ts";
 import type { Journal } from "./journal.ts";
-import { isWriteOf, printOf } from "./revision.ts";
+import { isWriteOf, printOf, tickMs } from "./revision.ts";
 import { fillTemporary, unlinkQuietly, writeAll } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
 import { applyStep } from "./steps.ts";
@@ -186,7 +186,8 @@ function isLeftToDo(now: Stats | null, step: HeldPut, sameBoot: boolean, waits: 
   if (now !== null && isWriteOf(step.print, now)) return true;
   // The system has run on: what was renamed is renamed, and a temporary that waits is one that was not.
   if (sameBoot) return waits && (now && printOf(now)) === step.old;
-  if (now === null || now.ctimeMs < timeOf(step.print)) return true;
+  // The file system's clock is behind ours by up to a tick: what came in that time may be newer.
+  if (now === null || now.ctimeMs < timeOf(step.print) - tickMs) return true;
   // What was replaced may itself have lost its last bytes.
   if (step.old === null) return false;
   return step.old.startsWith(`${now.ino}:`) && now.mtimeMs <= timeOf(step.old);
