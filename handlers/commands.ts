@@ -1,12 +1,12 @@
 import * as v from "valibot";
 import {
   commandFile,
-  commandName,
   discoverCommands,
   filesOfCommand,
   userCommands,
   workspaceCommands,
 } from "../lib/opencode/commands.ts";
+import { commandName } from "../lib/opencode/command-name.ts";
 import { ApiError } from "../lib/errors.ts";
 import { markdownBytes } from "../lib/opencode/markdown-file.ts";
 import { lookBeforeWrite } from "../lib/changes/overwrite.ts";

@@ -1,7 +1,18 @@
 import { ApiError } from "../errors.ts";
-import { commandName, isCommandName, type CommandItem } from "./commands.ts";
+import { commandName, isCommandName } from "./command-name.ts";
 import { frontmatterBlock, readFrontmatter } from "./frontmatter.ts";
 import type { MaybeText } from "./skill-name.ts";
+
+/** A command as the lists show it (wire contract, 10.8). */
+export interface CommandItem {
+  name: string;
+  description?: string;
+  template: string;
+  agent?: string;
+  model: string | null;
+  subtask?: boolean;
+  scope: "workspace" | "global";
+}
 
 /** Reads a command file; null when its name is not a command's. Throws `invalid_frontmatter`. */
 export function readCommand(fileName: string, text: string, scope: CommandItem["scope"]): CommandItem | null {

@@ -1,20 +1,8 @@
-import { ApiError } from "../errors.ts";
+import type { CommandItem } from "./command-text.ts";
 import { readMarkdown, type Files } from "./markdown-file.ts";
 import { absolutePath } from "../paths.ts";
 import { problemOf, type Problem } from "../problems.ts";
-import type { MaybeText } from "./skill-name.ts";
 import { compareCodePoints, StorageError } from "../storage.ts";
-
-/** A command as the lists show it (wire contract, 10.8). */
-export interface CommandItem {
-  name: string;
-  description?: string;
-  template: string;
-  agent?: string;
-  model: string | null;
-  subtask?: boolean;
-  scope: "workspace" | "global";
-}
 
 /** A command and where it lives. */
 export interface FoundCommand {
@@ -36,31 +24,6 @@ export const workspaceCommands: string = ".opencode/commands";
 
 /** Where the commands of the user are, in the storage of the user's configuration. */
 export const userCommands: string = "commands";
-
-const namePattern = /^[A-Za-z0-9_-]+$/;
-
-/** Whether a text has nothing but letters, digits, `_` and `-`. */
-export function isCommandName(name: string): boolean {
-  return namePattern.test(name);
-}
-
-/** The name without blanks around it and leading slashes; throws `invalid_command_name`. */
-export function commandName(name: MaybeText): string {
-  const clean = withoutSlashes((name || "").trim());
-  if (isCommandName(clean) && clean.length <= 200) return clean;
-  throw new ApiError(
-    "invalid_command_name",
-    clean === ""
-      ? "The command has no name; send one like review-pr."
-      : `${JSON.stringify(clean.slice(0, 80))} is no command name: use letters, digits, _ and -, at most 200 characters.`,
-  );
-}
-
-function withoutSlashes(name: string): string {
-  let start = 0;
-  while (name[start] === "/") start += 1;
-  return name.slice(start);
-}
 
 /** The path of the file that a new command of a name gets. */
 export function commandFile(name: string): string {

@@ -1,10 +1,6 @@
 import { toBase64 } from "../base64.ts";
-import {
-  discoverCommands,
-  workspaceCommands,
-  type CommandItem,
-  type FoundCommand,
-} from "../opencode/commands.ts";
+import type { CommandItem } from "../opencode/command-text.ts";
+import { discoverCommands, workspaceCommands, type FoundCommand } from "../opencode/commands.ts";
 import { absolutePath } from "../paths.ts";
 import { problemOf, type Problem } from "../problems.ts";
 import {

@@ -2,7 +2,7 @@ import * as fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { composeCommand, readCommand } from "../../lib/opencode/command-text.ts";
-import { commandName } from "../../lib/opencode/commands.ts";
+import { commandName } from "../../lib/opencode/command-name.ts";
 import { ApiError } from "../../lib/errors.ts";
 import { configOf, put, startMemoryServer, textOf } from "../support/memory-host.ts";
 
