@@ -1,6 +1,6 @@
 import * as v from "valibot";
-import type { Context, Reply } from "../lib/route.ts";
-import { route, type Route } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
 import { holding, waitMsOf, waitQuery } from "./wait.ts";
 
 /** Whether the caller asks not to be kept waiting for the host (RFC 7240). */

@@ -1,11 +1,12 @@
-import { anonymous, type Caller } from "../lib/auth.ts";
+import { anonymous, type Caller } from "../lib/caller.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
 import { checkQueryEscapes, decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
-import type { Context, HttpReply, LogNote, Reply, Route, Schema } from "../lib/route.ts";
+import type { HttpReply, Reply } from "../lib/reply.ts";
+import type { Context, LogNote, Route, Schema } from "../lib/route.ts";
 import { cleanPath } from "../lib/secrets.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";

@@ -12,7 +12,8 @@ import {
 import { lookAtEngine } from "../lib/engine/status.ts";
 import { ApiError } from "../lib/errors.ts";
 import { directoryHeader } from "../lib/proxy/directory.ts";
-import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
 
 /** How long a reloaded engine may take until it answers for the workspace again, milliseconds. */
 const readyWithinMs = 30_000;

@@ -1,5 +1,6 @@
 import type { FeedPage, Numbered } from "../lib/feed.ts";
-import type { Context, Reply } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import type { Context } from "../lib/route.ts";
 import { eventStream, lastEventId, type ServerSentEvent } from "../lib/http/sse.ts";
 
 /** A numbered feed that a stream follows. */

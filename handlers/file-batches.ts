@@ -15,7 +15,8 @@ import {
 } from "../lib/files/batches.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { isClosedTo } from "../lib/protected-paths.ts";
-import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
 import { StorageError, type Entry, type Storage } from "../lib/storage.ts";
 import { sessionPath, sessionWorkspace, writableSessionWorkspace } from "./file-sessions.ts";
 

@@ -24,7 +24,8 @@ import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/prox
 import { routerTarget } from "../lib/proxy/router.ts";
 import { answerFor, redact } from "../lib/redaction.ts";
 import type { Target } from "../lib/paths.ts";
-import { route, type Context, type Place, type Reply, type Route, type Unlocated } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Place, type Route, type Unlocated } from "../lib/route.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import { offeredProtocols } from "../lib/http/websocket.ts";
 import type { Workspace } from "../lib/workspaces.ts";

@@ -9,7 +9,8 @@ import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { requestBody } from "../lib/http/request-body.ts";
-import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
 import type { Entry, ReadableStorage, Staged } from "../lib/storage.ts";
 import { stageUpload, type Upload } from "../lib/files/upload.ts";
 

@@ -1,4 +1,4 @@
-import type { Caller } from "../lib/auth.ts";
+import type { Caller } from "../lib/caller.ts";
 import { publicAddressOf, type Mounting, type PublicAddress } from "../lib/public-address.ts";
 import type { Target } from "../lib/paths.ts";
 import type { Context, LogNote } from "../lib/route.ts";

@@ -1,5 +1,5 @@
 import type { Host } from "../lib/host.ts";
-import type { HttpReply } from "../lib/route.ts";
+import type { HttpReply } from "../lib/reply.ts";
 
 type Fields = Readonly<Record<string, string>>;
 

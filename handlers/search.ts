@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { isClosedTo } from "../lib/protected-paths.ts";
-import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
 import { searchContent, type ContentHit, type ContentQuery } from "../lib/search/content.ts";
 import { searchNames } from "../lib/search/names.ts";
 import { compareCodePoints, type Entry } from "../lib/storage.ts";

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import type { Caller } from "../lib/auth.ts";
+import type { Caller } from "../lib/caller.ts";
 import type { ServerConfig } from "../lib/host.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import { scopeReaches, scopes } from "../lib/scopes.ts";

@@ -1,5 +1,6 @@
 import { ApiError } from "../lib/errors.ts";
-import { route, type Context, type Reply, type Route } from "../lib/route.ts";
+import type { Reply } from "../lib/reply.ts";
+import { route, type Context, type Route } from "../lib/route.ts";
 import { assets } from "../ui/assets.ts";
 import { page } from "../ui/page.ts";
 

@@ -1,4 +1,4 @@
-import type { Actor } from "./auth.ts";
+import type { Actor } from "./caller.ts";
 import { ApiError } from "./errors.ts";
 import { sleepUntilWoken } from "./feed.ts";
 

@@ -1,6 +1,6 @@
 import { ApiError } from "./errors.ts";
 import { sleepUntilWoken } from "./feed.ts";
-import type { Reply } from "./route.ts";
+import type { Reply } from "./reply.ts";
 
 interface AsyncRequest {
   tokenHash: string;

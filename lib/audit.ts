@@ -1,5 +1,5 @@
 import pLimit from "p-limit";
-import type { Actor } from "./auth.ts";
+import type { Actor } from "./caller.ts";
 import type { Entry, ReadableStorage, Storage } from "./storage.ts";
 import { compareCodePoints, StorageError } from "./storage.ts";
 

@@ -1,36 +1,8 @@
 import { fromBase64 } from "./base64.ts";
+import { anonymous, type Access, type Caller } from "./caller.ts";
 import { ApiError } from "./errors.ts";
 import { equalInConstantTime, sha256Hex } from "./hash.ts";
-import type { Access } from "./route.ts";
-import type { Scope } from "./scopes.ts";
 import type { TokenStore } from "./tokens.ts";
-
-/** Who did something, as whoami, approvals and audit show it (wire contract, section 3). */
-export interface Actor {
-  type: "host" | "remote";
-  clientId?: string;
-  /** Lowercase hex SHA-256 of the token as sent. */
-  tokenHash: string;
-  scope: Scope;
-}
-
-/** An authenticated caller. */
-export interface Caller {
-  readonly actor: Actor;
-  readonly scope: Scope;
-  /** Has host rights: the host header was right, or the bearer is an owner. */
-  readonly host: boolean;
-  /** Label of the issued token, if it has one. */
-  readonly label: string | undefined;
-}
-
-/** The caller of a public route: nobody in particular. */
-export const anonymous: Caller = {
-  actor: { type: "remote", tokenHash: "", scope: "viewer" },
-  scope: "viewer",
-  host: false,
-  label: undefined,
-};
 
 const longestClientId = 200;
 

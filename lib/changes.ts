@@ -2,15 +2,25 @@ import pLimit from "p-limit";
 import type { ApprovalQuestion, ApprovalStore, Verdict } from "./approvals.ts";
 import type { AuditLog, AuditRecord } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
+import type { Caller } from "./caller.ts";
 import { commitAll, commitOneByOne, shownOf, type EachRequest } from "./changes/items.ts";
 import { insistOnSeen, linkedPaths, prepare, type Guarded, type WriteRequest } from "./changes/plan.ts";
 import { describeChanges, type StagedContents } from "./changes/diff.ts";
 import { ApiError, toApiError } from "./errors.ts";
 import type { Log } from "./host.ts";
 import { absolutePath } from "./paths.ts";
-import type { Context } from "./route.ts";
 import { StorageError, type Change, type Storage } from "./storage.ts";
 import type { Workspace } from "./workspaces.ts";
+
+/** For whom a change is made, and where: what the pipeline needs of a request. Every `Context` of a route is one. */
+export interface ChangeContext {
+  readonly caller: Caller;
+  readonly workspace: Workspace;
+  /** Aborted when the caller goes away: what waits for the host is withdrawn. */
+  readonly signal: AbortSignal;
+  /** Told the id of the approval that is being waited for; null for callers that hold the connection. */
+  readonly onApprovalAsked: ((approvalId: string) => void) | null;
+}
 
 /** What of a request stands in the audit log. */
 type Recorded = Pick<WriteRequest<unknown>, "action" | "summary" | "targets">;
@@ -58,7 +68,7 @@ export class Changes {
    * Refusals are `write_denied`, `request_withdrawn`, `unauthorized` (token revoked meanwhile), `conflict`
    * (an overwritten file moved), and leave the disk as it was.
    */
-  async run<T>(context: Context, request: WriteRequest<T>): Promise<T> {
+  async run<T>(context: ChangeContext, request: WriteRequest<T>): Promise<T> {
     const { workspace } = context;
     if (this.#options.mode === "auto") {
       if (!this.#options.stillServed(workspace)) throw workspaceGone("arrived");
@@ -104,7 +114,7 @@ export class Changes {
    * that fails hinders no other. Those that were made are recorded. Returns the results in order. Without
    * paths there is nothing to ask about.
    */
-  async runEach<T>(context: Context, request: EachRequest<T>): Promise<T[]> {
+  async runEach<T>(context: ChangeContext, request: EachRequest<T>): Promise<T[]> {
     const { workspace } = context;
     const { action, summary, items } = request;
     const isAuto = this.#options.mode === "auto";
@@ -132,7 +142,7 @@ export class Changes {
    * Asks the host (in manual mode) about something that is done elsewhere and changes no file of the workspace.
    * Returns who allowed it, null when nobody was asked. Refusals are recorded and thrown as those of `run`.
    */
-  async permit(context: Context, request: Permission): Promise<Approval | null> {
+  async permit(context: ChangeContext, request: Permission): Promise<Approval | null> {
     if (this.#options.mode === "auto") {
       if (!this.#options.stillServed(context.workspace)) throw workspaceGone("arrived");
       return null;
@@ -155,7 +165,7 @@ export class Changes {
    * Asks as `permit`, has it done, records how it ended and returns what came of it. Other writes of the workspace
    * go on meanwhile: whoever does it may take long.
    */
-  async runElsewhere<T>(context: Context, request: Permission, perform: () => Promise<T>): Promise<T> {
+  async runElsewhere<T>(context: ChangeContext, request: Permission, perform: () => Promise<T>): Promise<T> {
     const approval = await this.permit(context, request);
     let result: T;
     try {
@@ -168,7 +178,7 @@ export class Changes {
     return result;
   }
 
-  async #commitUnasked<T>(context: Context, request: WriteRequest<T>): Promise<T> {
+  async #commitUnasked<T>(context: ChangeContext, request: WriteRequest<T>): Promise<T> {
     const guarded = await prepare(context.workspace, request);
     try {
       return await this.#commit(context, request, guarded, null);
@@ -184,7 +194,7 @@ export class Changes {
     return lock;
   }
 
-  async #ask<T>(context: Context, request: WriteRequest<T>, guarded: Guarded<T>): Promise<Verdict> {
+  async #ask<T>(context: ChangeContext, request: WriteRequest<T>, guarded: Guarded<T>): Promise<Verdict> {
     const { workspace } = context;
     const changed = guarded.changes.flatMap((change) =>
       change.op === "move" ? [change.from, change.to] : [change.path],
@@ -202,7 +212,7 @@ export class Changes {
     );
   }
 
-  async #insistOnAllowed(context: Context, verdict: Verdict): Promise<void> {
+  async #insistOnAllowed(context: ChangeContext, verdict: Verdict): Promise<void> {
     const { id, decision } = verdict;
     if (decision === "denied" || decision === "timeout") {
       const why =
@@ -231,13 +241,13 @@ export class Changes {
   }
 
   /** Records why a write was not made: the host's word, or what befell it after a yes. */
-  async #recordRefusal(context: Context, request: Recorded, verdict: Verdict): Promise<void> {
+  async #recordRefusal(context: ChangeContext, request: Recorded, verdict: Verdict): Promise<void> {
     const outcome = verdict.decision === "allowed" ? "failed" : verdict.decision;
     await this.#recordFailure(context, request, outcome, approvalOf(verdict));
   }
 
   async #recordFailure(
-    context: Context,
+    context: ChangeContext,
     request: Recorded,
     outcome: NonNullable<AuditRecord["outcome"]>,
     approval: Approval | null,
@@ -254,7 +264,7 @@ export class Changes {
   }
 
   /** Records what was committed. When that fails the caller is told both: that it was done, and that it was not recorded. */
-  async #recordDone(context: Context, request: Recorded, approval: Approval | null): Promise<void> {
+  async #recordDone(context: ChangeContext, request: Recorded, approval: Approval | null): Promise<void> {
     try {
       await this.#options.audit.record(context.workspace.id, records(context, request, approval, {}));
     } catch (cause) {
@@ -269,7 +279,7 @@ export class Changes {
   }
 
   async #commit<T>(
-    context: Context,
+    context: ChangeContext,
     request: WriteRequest<T>,
     first: Guarded<T>,
     approval: Approval | null,
@@ -305,7 +315,12 @@ function bytesInMemory(changes: readonly Change[], contents: StagedContents = ne
   return bytes;
 }
 
-function question(context: Context, request: Recorded, paths: string[], diff: string): ApprovalQuestion {
+function question(
+  context: ChangeContext,
+  request: Recorded,
+  paths: string[],
+  diff: string,
+): ApprovalQuestion {
   const { caller, workspace } = context;
   return {
     workspaceId: workspace.id,
@@ -333,7 +348,7 @@ function conflict(error: StorageError): ApiError {
 }
 
 function records(
-  context: Context,
+  context: ChangeContext,
   request: Recorded,
   approval: Approval | null,
   outcome: Pick<AuditRecord, "outcome">,

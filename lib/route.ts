@@ -1,28 +1,12 @@
 import type { GenericSchema, InferOutput } from "valibot";
-import type { Caller } from "./auth.ts";
+import type { Access, Caller } from "./caller.ts";
 import type { ErrorCode } from "./errors.ts";
 import type { PublicAddress } from "./public-address.ts";
 import type { Target } from "./paths.ts";
-import type { Tunnel } from "./proxy.ts";
+import type { Reply } from "./reply.ts";
 import type { Scope } from "./scopes.ts";
 import type { Services } from "./services.ts";
 import type { Workspace } from "./workspaces.ts";
-
-/**
- * What a route answers: data, not a Response, so that one place builds every Response with the class and
- * the common headers that the host wants. `json` is serialised, `jsonText` is JSON already.
- */
-export type HttpReply = { status?: number; headers?: Record<string, string> } & (
-  | { json: unknown }
-  | { jsonText: string }
-  | { text: string }
-  | { bytes: Uint8Array }
-  | { stream: ReadableStream<Uint8Array> | null }
-  | { response: Response }
-);
-
-/** An answer, or whom to connect the caller's socket to when the request asks for a WebSocket. */
-export type Reply = HttpReply | { tunnel: Tunnel };
 
 /** What a handler adds to the log line of its request (wire contract, section 12). */
 export interface LogNote {
@@ -69,9 +53,6 @@ export type Unlocated = Pick<Context, "services" | "caller" | "request" | "targe
   /** Came through a `/w/:id` mount. */
   mounted: boolean;
 };
-
-/** Who may call: anybody, a bearer of a client or issued token, or a host. */
-export type Access = "public" | "client" | "host";
 
 /** A query or body schema. */
 export type Schema = GenericSchema<unknown, unknown>;

@@ -3,7 +3,7 @@ import { ApiError } from "../errors.ts";
 import { checkConditions, etagOf, lastModifiedOf, rangeStillApplies } from "../http/conditions.ts";
 import { parseRange } from "../http/range.ts";
 import { mediaTypeOf } from "../http/media-type.ts";
-import type { Reply } from "../route.ts";
+import type { Reply } from "../reply.ts";
 import { StorageError, type ByteRange, type Entry, type ReadableStorage } from "../storage.ts";
 
 /** A file that is replaced between the look at it and its opening is looked at again, so often. */

@@ -1,4 +1,4 @@
-import type { Caller } from "../auth.ts";
+import type { Caller } from "../caller.ts";
 import { ApiError } from "../errors.ts";
 import type { Caps } from "../quota.ts";
 

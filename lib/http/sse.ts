@@ -1,4 +1,4 @@
-import type { Reply } from "../route.ts";
+import type { Reply } from "../reply.ts";
 
 /** How often a silent stream says that it lives, milliseconds: proxies in between cut what is silent for a minute. */
 const heartbeatMs = 15_000;

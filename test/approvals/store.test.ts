@@ -1,7 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ApprovalStore, type ApprovalQuestion } from "../../lib/approvals.ts";
-import type { Actor } from "../../lib/auth.ts";
+import type { Actor } from "../../lib/caller.ts";
 
 const caller: Actor = { type: "remote", tokenHash: "aa", scope: "collaborator" };
 const host: Actor = { type: "host", tokenHash: "hh", scope: "owner" };
