@@ -1,6 +1,6 @@
 import * as v from "valibot";
 import { engineBase, logOutMcp } from "../lib/engine.ts";
-import { jsonObject, type JsonObject } from "../lib/json.ts";
+import { jsonObject } from "../lib/json.ts";
 import {
   checkMcpConfig,
   checkMcpName,
@@ -9,18 +9,13 @@ import {
   withoutMcp,
   type McpItem,
 } from "../lib/opencode/mcp.ts";
-import {
-  chooseOpencode,
-  readOpencode,
-  writeOpencode,
-  type OpencodeFile,
-  type Reader,
-} from "../lib/opencode/config.ts";
+import { chooseOpencode, readOpencode, type Reader } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemOf, problemsField, type Problem } from "../lib/problems.ts";
 import { ScopedAnswer } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import { problemsSchema } from "./markdown-schemas.ts";
+import { changeOpencode, quoted } from "./opencode-change.ts";
 
 const path = "/workspace/:id/mcp";
 const answer = v.object({
@@ -89,9 +84,12 @@ const addServer = route({
     const { config } = context.body;
     checkMcpName(name);
     checkMcpConfig(config);
-    return changeServers(context, "mcp.add", `Add the MCP server ${quoted(name)}`, (file) =>
-      withMcp(file, name, config),
-    );
+    return changeOpencode(context, {
+      action: "mcp.add",
+      summary: `Add the MCP server ${quoted(name)}`,
+      change: (file) => withMcp(file, name, config),
+      list: () => serversOf(context),
+    });
   },
 });
 
@@ -107,34 +105,14 @@ const removeServer = route({
   errors: ["invalid_jsonc"],
   handle(context) {
     const name = context.params["name"] ?? "";
-    return changeServers(context, "mcp.remove", `Remove the MCP server ${quoted(name)}`, (file) =>
-      withoutMcp(file, name),
-    );
+    return changeOpencode(context, {
+      action: "mcp.remove",
+      summary: `Remove the MCP server ${quoted(name)}`,
+      change: (file) => withoutMcp(file, name),
+      list: () => serversOf(context),
+    });
   },
 });
-
-async function changeServers(
-  context: Context,
-  action: "mcp.add" | "mcp.remove",
-  summary: string,
-  change: (file: OpencodeFile) => JsonObject,
-): Promise<{ jsonText: string }> {
-  const { workspace } = context;
-  return context.services.changes.run(context, {
-    action,
-    summary,
-    paths: [absolutePath(workspace.path, await chooseOpencode(workspace.storage))],
-    targets: ["opencode.json"],
-    onConflict: "replan",
-    async plan(view) {
-      const file = await readOpencode(view);
-      return {
-        changes: writeOpencode(file, change(file)),
-        answer: async () => ({ jsonText: (await serversOf(context)).json(context.caller.scope) }),
-      };
-    },
-  });
-}
 
 const logOut = route({
   method: "DELETE",
@@ -170,10 +148,6 @@ const logOut = route({
     return { json: { ok: true } };
   },
 });
-
-function quoted(text: string): string {
-  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
-}
 
 /** The endpoints of MCP servers (wire contract, 10.7). */
 export const routes: readonly Route[] = [listServers, addServer, removeServer, logOut];

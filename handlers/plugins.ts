@@ -1,7 +1,6 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
-import { chooseOpencode, readOpencode, writeOpencode, type OpencodeFile } from "../lib/opencode/config.ts";
-import { absolutePath } from "../lib/paths.ts";
+import { readOpencode } from "../lib/opencode/config.ts";
 import {
   configuredSpecs,
   loadOrder,
@@ -13,6 +12,7 @@ import {
 import { ScopedAnswer } from "../lib/redaction.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import { cleanText } from "../lib/secrets.ts";
+import { changeOpencode, quoted } from "./opencode-change.ts";
 
 const path = "/workspace/:id/plugins";
 const answer = v.object({
@@ -81,9 +81,12 @@ const addPlugin = route({
         'spec must name a plugin: a package such as "name@1.0.0", or a file or git address.',
       );
     }
-    return changePlugins(context, "plugins.add", `Add the plugin ${quoted(spec)}`, (file) =>
-      withPlugin(file, spec),
-    );
+    return changeOpencode(context, {
+      action: "plugins.add",
+      summary: `Add the plugin ${shown(spec)}`,
+      change: (file) => withPlugin(file, spec),
+      list: () => pluginsOf(context, false),
+    });
   },
 });
 
@@ -99,39 +102,18 @@ const removePlugin = route({
   errors: ["invalid_jsonc"],
   handle(context) {
     const name = context.params["name"] ?? "";
-    return changePlugins(context, "plugins.remove", `Remove the plugin ${quoted(name)}`, (file) =>
-      withoutPlugin(file, name),
-    );
+    return changeOpencode(context, {
+      action: "plugins.remove",
+      summary: `Remove the plugin ${shown(name)}`,
+      change: (file) => withoutPlugin(file, name),
+      list: () => pluginsOf(context, false),
+    });
   },
 });
 
-async function changePlugins(
-  context: Context,
-  action: "plugins.add" | "plugins.remove",
-  summary: string,
-  change: (file: OpencodeFile) => Record<string, unknown>,
-): Promise<{ jsonText: string }> {
-  const { workspace } = context;
-  return context.services.changes.run(context, {
-    action,
-    summary,
-    paths: [absolutePath(workspace.path, await chooseOpencode(workspace.storage))],
-    targets: ["opencode.json"],
-    onConflict: "replan",
-    async plan(view) {
-      const file = await readOpencode(view);
-      return {
-        changes: writeOpencode(file, change(file)),
-        answer: async () => ({ jsonText: (await pluginsOf(context, false)).json(context.caller.scope) }),
-      };
-    },
-  });
-}
-
 /** Without credentials: summaries go into the audit log, and the diff shows the host the whole. */
-function quoted(spec: string): string {
-  const text = cleanText(spec);
-  return JSON.stringify(text.length > 200 ? `${text.slice(0, 200)}…` : text);
+function shown(spec: string): string {
+  return quoted(cleanText(spec));
 }
 
 /** The endpoints of plugins (wire contract, 10.5). */
