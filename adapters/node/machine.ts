@@ -1,5 +1,5 @@
-import { accessSync, constants, existsSync, readFileSync, realpathSync, statSync } from "node:fs";
-import { dirname } from "node:path";
+import { existsSync, mkdtempSync, readFileSync, realpathSync, rmdirSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { ConfigError } from "../../lib/config.ts";
 
 /** The directory that a path really is, links resolved; null when there is none. */
@@ -37,8 +37,9 @@ export function canWriteTo(directory: string): boolean {
   let nearest = directory;
   while (!existsSync(nearest) && dirname(nearest) !== nearest) nearest = dirname(nearest);
   try {
-    accessSync(nearest, constants.W_OK | constants.X_OK);
-    return statSync(nearest).isDirectory();
+    // Tried rather than asked: some file systems (`/proc`) promise what they do not keep.
+    rmdirSync(mkdtempSync(join(nearest, ".openwork-")));
+    return true;
   } catch {
     return false;
   }

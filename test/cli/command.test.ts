@@ -163,6 +163,16 @@ describe("a start", () => {
       false,
     ]);
   });
+  test("a data directory where none can be made is told at start, and a write that needs it is answered", async () => {
+    const dataDir = "/proc/openwork/data";
+    const server = await start({ env: { OPENWORK_DATA_DIR: dataDir } });
+    expect(server.log()).toContain(`The data directory ${dataDir} cannot be written`);
+    const { status, json } = await server.request("POST", "~/skills", {
+      json: { name: "one", content: "---\nname: one\ndescription: one\n---\n" },
+    });
+    expect([status >= 400, json["code"]]).toEqual([true, expect.stringMatching(/^storage_(failed|denied)$/)]);
+    expect((await server.request("GET", "/health", { token: null })).status).toBe(200);
+  });
   test("I95: a link to the workspace is not a second one", async () => {
     const real = await freshDirectory("real");
     const link = join(home, "link");

@@ -13,7 +13,6 @@ const mutating = new Set<keyof DiskFs>([
   "unlinkSync",
   "unlink",
   "mkdirSync",
-  "mkdirsSync",
   "rmdirSync",
   "write",
   "fsync",

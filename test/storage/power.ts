@@ -40,7 +40,6 @@ const mutating = new Set<string>([
   "linkSync",
   "unlinkSync",
   "mkdirSync",
-  "mkdirsSync",
   "rmdirSync",
   "write",
   "unlink",

@@ -36,8 +36,6 @@ export interface DiskFs {
   linkSync(from: string, to: string): void;
   unlinkSync(path: string | Buffer): void;
   mkdirSync(path: string, mode?: number): void;
-  /** Creates missing parents too. */
-  mkdirsSync(path: string, mode?: number): void;
   rmdirSync(path: string | Buffer): void;
   read(fd: number, buffer: Uint8Array, offset: number, length: number, position: number): Promise<number>;
   write(fd: number, buffer: Uint8Array, offset: number, length: number): Promise<number>;
@@ -75,8 +73,6 @@ export const nodeFs: DiskFs = {
   linkSync: fs.linkSync,
   unlinkSync: fs.unlinkSync,
   mkdirSync: (path, mode) => void fs.mkdirSync(path, mode),
-  mkdirsSync: (path, mode) =>
-    void fs.mkdirSync(path, { recursive: true, ...(mode === undefined ? {} : { mode }) }),
   rmdirSync: (path) => fs.rmdirSync(path),
   read: (fd, buffer, offset, length, position) =>
     new Promise((resolve, reject) => {

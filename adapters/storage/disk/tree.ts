@@ -143,17 +143,35 @@ export class DiskTree {
     const real = this.realRoot();
     if (real !== null && this.fs.lstatSync(real)) return;
     const root = real ?? this.location;
-    // Each missing directory is a new name in the one above.
-    const above: string[] = [];
+    const missing: string[] = [];
     for (let at = root; at !== dirname(at) && this.fs.lstatSync(at) === null; at = dirname(at))
-      above.push(dirname(at));
+      missing.unshift(at);
+    for (const dir of missing) this.#makeDir(dir, mode);
+    // Each is a new name in the one above.
+    for (const dir of missing) await this.#syncAbove(dirname(dir));
+    if (this.realRoot() === null) throw new StorageError("io", "The root cannot be created.");
+  }
+
+  /**
+   * Makes one directory at a time, since Node's own `recursive` never returns where a file system (`/proc`) says of a
+   * new name that it does not exist.
+   */
+  #makeDir(dir: string, mode?: number): void {
     try {
-      this.fs.mkdirsSync(root, mode);
+      this.fs.mkdirSync(dir, mode);
     } catch (error) {
+      const code = errno(error);
+      // Somebody else was faster.
+      if (code === "EEXIST") return;
+      if (code === "ENOENT")
+        throw new StorageError(
+          "io",
+          "The root cannot be created: no directory can be made there.",
+          {},
+          error,
+        );
       throw storageError(error, "");
     }
-    for (const dir of above) await this.#syncAbove(dir);
-    if (this.realRoot() === null) throw new StorageError("io", "The root cannot be created.");
   }
 
   async #syncAbove(dir: string): Promise<void> {
