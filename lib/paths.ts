@@ -95,7 +95,22 @@ export function absolutePath(root: string, relative: string): string {
   return root.endsWith("/") ? root + relative : `${root}/${relative}`;
 }
 
-/** Whether `path` is `root` or lies below it, both absolute and resolved; `/root-evil` is not inside `/root`. */
+/** How Windows writes absolute paths: with a drive, or with the name of a server. */
+const windowsAbsolute: RegExp = /^(?:[A-Za-z]:[\\/]|\\\\)/;
+
+/** Windows separates with both slashes and tells no case of letters apart; elsewhere `\` is part of a name. */
+function comparable(path: string, isWindows: boolean): string {
+  return isWindows ? path.replaceAll("\\", "/").toLowerCase() : path;
+}
+
+/**
+ * Whether `path` is `root` or lies below it, both absolute and resolved; `/root-evil` is not inside `/root`. The
+ * style of the root, that of Windows or of everything else, is the style of both.
+ */
 export function isInside(root: string, path: string): boolean {
-  return path === root || path.startsWith(root.endsWith("/") ? root : `${root}/`);
+  if (path === root) return true;
+  const isWindows = windowsAbsolute.test(root);
+  const outer = comparable(root, isWindows);
+  const inner = comparable(path, isWindows);
+  return inner === outer || inner.startsWith(outer.endsWith("/") ? outer : `${outer}/`);
 }

@@ -87,6 +87,27 @@ describe("paths", () => {
     expect(isInside("/", "/anything")).toBe(true);
   });
 
+  it("Windows separates with both slashes and tells no case apart; elsewhere a backslash is part of a name", () => {
+    for (const [root, path, inside] of [
+      ["C:\\work", "C:\\work", true],
+      ["C:\\work", "C:\\work\\app", true],
+      ["C:\\work", "C:/work/app", true],
+      ["C:\\work", "c:\\Work\\App", true],
+      ["C:/work/", "C:\\work\\app", true],
+      ["C:\\", "C:\\work", true],
+      ["\\\\server\\share", "\\\\server\\share\\app", true],
+      ["C:\\work", "C:\\work-evil", false],
+      ["C:\\work", "D:\\work\\app", false],
+      ["C:\\work\\app", "C:\\work", false],
+      ["\\\\server\\share", "\\\\server\\shares", false],
+      ["/work", "/work\\app", false],
+      ["/work", "/Work/app", false],
+      ["/work\\app", "/work\\app/x", true],
+    ] as const) {
+      expect([root, path, isInside(root, path)]).toEqual([root, path, inside]);
+    }
+  });
+
   it("I15: escapes are decoded, malformed ones refused", () => {
     fc.assert(
       fc.property(fc.string(), (text) => {

@@ -73,6 +73,8 @@ describe("paths", () => {
       "C:\\root",
     ]);
     expect(config(windows).tokenStorePath).toBe("C:\\Users\\u\\.config\\openwork\\tokens.json");
+    const file = { workspaces: [{ path: "D:\\work\\app" }], authorizedRoots: ["d:/work"] };
+    expect(warnings({ ...windows, file })).not.toContain("refused");
   });
 });
 
