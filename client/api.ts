@@ -696,7 +696,7 @@ export interface Api {
   "PUT /workspace/:id/files/raw": {
     params: { id: string };
     query: { path?: string | number | boolean | undefined };
-    body: BodyInit;
+    body: NonNullable<RequestInit["body"]>;
     answer: { ok: true; path: string; bytes: number; updatedAt: number; revision: string };
   };
   "DELETE /workspace/:id/files/raw": {

@@ -41,7 +41,8 @@ function objectOf({ properties, required = [], additionalProperties }) {
 function bodyOf(route) {
   if (route.body) return typeOf(jsonSchemaOf(route.body, "input"));
   if (route.accepts.includes("multipart/form-data")) return "FormData";
-  return route.accepts.length > 0 ? "BodyInit" : "undefined";
+  // By this name the types of Node know it too.
+  return route.accepts.length > 0 ? 'NonNullable<RequestInit["body"]>' : "undefined";
 }
 
 function endpoint(route) {

@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -64,6 +64,28 @@ beforeAll(async () => {
 }, 180_000);
 afterAll(() => rmSync(dir, { recursive: true, force: true, maxRetries: 3 }));
 
+/** What the compiler says of a module of a program that has this package installed. */
+function complaintsAbout(name: string, source: string, options: object): string {
+  const compilerOptions = {
+    target: "es2022",
+    module: "nodenext",
+    strict: true,
+    exactOptionalPropertyTypes: true,
+    noEmit: true,
+    typeRoots: [join(repo, "node_modules/@types")],
+    types: [],
+    ...options,
+  };
+  writeFileSync(join(installed, `${name}.mts`), source);
+  writeFileSync(join(installed, `${name}.json`), JSON.stringify({ compilerOptions, files: [`${name}.mts`] }));
+  const tsc = join(repo, "node_modules/typescript/bin/tsc");
+  const { stdout, stderr } = spawnSync(process.execPath, [tsc, "-p", `${name}.json`], {
+    cwd: installed,
+    encoding: "utf8",
+  });
+  return stdout + stderr;
+}
+
 const targets = (conditions: Conditions): string[] =>
   typeof conditions === "string" ? [conditions] : Object.values(conditions).flatMap(targets);
 
@@ -110,6 +132,24 @@ describe("the packed package", () => {
   }, 120_000);
 
   it("is small", () => expect(statSync(tarball).size).toBeLessThan(700_000));
+
+  it("has types for programs of Node, which know nothing of browsers", () => {
+    const source = `
+      import { createHandler, type Handler } from "openwork-server";
+      import { configure, createNodeHost, startServer, toNodeListener } from "openwork-server/node";
+      import { createClient } from "openwork-server/client";
+      const host = createNodeHost(configure({ token: "t" }));
+      export const inside: Handler<null> = await createHandler(host, { basePath: "/agent" });
+      export const outside: Handler = await createHandler(host);
+      export { startServer, toNodeListener };
+      const client = createClient({ url: "http://127.0.0.1:8787", token: "t" });
+      const upload = { params: { id: "w" }, query: { path: "a" } };
+      const body = new Uint8Array(1);
+      export const stored: { bytes: number } = await client.request("PUT /workspace/:id/files/raw", { ...upload, body });
+      // @ts-expect-error A number is no body.
+      await client.request("PUT /workspace/:id/files/raw", { ...upload, body: 1 });`;
+    expect(complaintsAbout("node-program", source, { lib: ["es2022"], types: ["node"] })).toBe("");
+  });
 
   const anywhere = [
     ".",
