@@ -16,14 +16,16 @@ export interface ObjectContext {
   storage: DurableObjectStorage;
 }
 
-/** The bindings: settings as variables and secrets, by the names of the environment variables of the command. */
-export interface CloudflareEnv {
+/**
+ * The bindings: settings as variables and secrets, by the names of the environment variables of the command. Others are
+ * ignored, so that the interface of all that a Worker is bound to will do.
+ */
+export type CloudflareEnv = (object | Readonly<Record<string, unknown>>) & {
   /** The namespace of {@link OpenWorkServer}. */
-  OPENWORK_SERVER?: ObjectNamespace;
+  readonly OPENWORK_SERVER?: ObjectNamespace;
   /** `durable` (default) or `memory`, which forgets everything when the object is evicted. */
-  OPENWORK_STORAGE?: string;
-  [setting: string]: unknown;
-}
+  readonly OPENWORK_STORAGE?: string;
+};
 
 /** The part of a Durable Object namespace that is used. */
 export interface ObjectNamespace {
@@ -36,7 +38,7 @@ export interface ObjectNamespace {
  * the object moves.
  */
 export function createCloudflareHost(storage: DurableObjectStorage, env: CloudflareEnv): Host {
-  const { config, warnings } = portableConfig({ env });
+  const { config, warnings } = portableConfig({ env: { ...env } });
   const missing = [
     ...(config.tokenSource.client === "generated" ? ["OPENWORK_TOKEN"] : []),
     ...(config.tokenSource.host === "generated" ? ["OPENWORK_HOST_TOKEN"] : []),

@@ -151,6 +151,22 @@ describe("the packed package", () => {
     expect(complaintsAbout("node-program", source, { lib: ["es2022"], types: ["node"] })).toBe("");
   });
 
+  it("has types for Workers that name their bindings in an interface", () => {
+    const source = `
+      import worker, { createCloudflareHost, OpenWorkServer } from "openwork-server/cloudflare";
+      import type { DurableObjectStorage, ObjectNamespace } from "openwork-server/cloudflare";
+      interface Env { OPENWORK_SERVER: ObjectNamespace; OPENWORK_TOKEN: string; LIMIT: number }
+      interface Other { AGENT: ObjectNamespace }
+      export class Server extends OpenWorkServer {
+        constructor(context: { storage: DurableObjectStorage }, env: Env) { super(context, env); }
+      }
+      export const host = (storage: DurableObjectStorage, env: Other) => createCloudflareHost(storage, env);
+      export default { fetch: (request: Request, env: Env): Promise<Response> => worker.fetch(request, env) };
+      // @ts-expect-error The kind of storage is a word.
+      export const wrong = (storage: DurableObjectStorage) => createCloudflareHost(storage, { OPENWORK_STORAGE: 1 });`;
+    expect(complaintsAbout("worker-program", source, { lib: ["es2022", "dom", "dom.iterable"] })).toBe("");
+  });
+
   const anywhere = [
     ".",
     "./host",
