@@ -268,10 +268,19 @@ const routerReads = [
 
 const engineErrors = [
   "opencode_unconfigured",
+  "opencode_url_invalid",
   "opencode_unreachable",
   "opencode_timeout",
   "opencode_request_failed",
   "forbidden",
+  "read_only",
+  "invalid_json",
+  "body_too_large",
+  // What the host's approval can end with.
+  "write_denied",
+  "request_withdrawn",
+  "too_many_requests",
+  "shutting_down",
 ] as const;
 const routerErrors = ["opencodeRouter_unconfigured", "opencodeRouter_unreachable"] as const;
 
@@ -312,7 +321,7 @@ export const routes: readonly Route[] = [
       path: `/opencode-router${path}`,
       access: "host",
       mounted: true,
-      errors: routerErrors,
+      errors: [...routerErrors, "read_only"],
       summary: "The OpenCode Router, for the host.",
       handle: proxyRouter,
     }),

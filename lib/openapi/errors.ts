@@ -31,7 +31,7 @@ function implied(route: Route): ErrorCode[] {
       ? (["workspace_not_found", "workspace_unauthorized", "invalid_path"] as const)
       : []),
     ...(ofWorkspace || route.writes ? storageErrors : []),
-    ...(route.query ? (["invalid_query"] as const) : []),
+    ...(route.query ? (["invalid_query", "invalid_path"] as const) : []),
     ...(route.body ? (["invalid_json", "invalid_payload", "body_too_large"] as const) : []),
     ...(route.writes ? writeErrors : []),
   ];

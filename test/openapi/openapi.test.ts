@@ -194,6 +194,8 @@ describe("live answers", () => {
     for (const route of own()) {
       const name = `${route.method} ${route.path}`;
       if (streams.has(name)) continue;
+      const broken = await problemOf(route, await handler(request(route, { id }, {}, "?since=%zz")));
+      if (broken && route.query) problems.push(`${name}: ${broken}`);
       const tries: [Record<string, string>, RequestInit][] = [
         [{ id }, { headers: { authorization: "", "x-openwork-host-token": "" } }],
         [{ id: "ws_unknown" }, {}],
@@ -210,6 +212,47 @@ describe("live answers", () => {
         const problem = await problemOf(route, await handler(request(route, values, withBody)));
         if (problem) problems.push(`${name}: ${problem}`);
       }
+    }
+    expect(problems).toEqual([]);
+  }, 20_000);
+
+  it("of both proxies, where they are the server's own, are as described", async () => {
+    const badUrl = { opencode: { baseUrl: "nowhere" } };
+    const engine = { opencode: { baseUrl: "http://127.0.0.1:9", directory: "/workspace" } };
+    const denied = { approval: { mode: "manual", timeoutMs: 1 } };
+    const tries: [settings: object, path: string, code: string, body?: string][] = [
+      [badUrl, "/opencode/session", "opencode_url_invalid"],
+      [{ ...engine, readOnly: true }, "/opencode/session", "read_only"],
+      [{ readOnly: true }, "/opencode-router/send", "read_only"],
+      [{}, "/opencode-router/send", "opencodeRouter_unreachable"],
+      [{ ...engine, ...denied }, "/opencode/config/x", "write_denied"],
+      [{ ...engine, ...denied }, "/opencode/config/x", "body_too_large", "x".repeat(100_000)],
+      [engine, "/opencode/api/session", "invalid_json", "{"],
+      [engine, "/opencode/session", "opencode_unreachable"],
+    ];
+    const problems: string[] = [];
+    for (const [settings, path, code, body = "{}"] of tries) {
+      const { opencode = {}, ...rest } = settings as { opencode?: object };
+      const workspaces = [{ path: "/workspace", ...opencode }];
+      const other = await createHandler(
+        createMemoryHost({
+          settings: { token: "c", hostToken: "h", approval: { mode: "auto" }, workspaces, ...rest },
+          env: { OPENCODE_ROUTER_HEALTH_PORT: "9" },
+        }),
+      );
+      const prefix = /^\/[\w-]+\//.exec(path)?.[0] ?? "";
+      const route = routes.find((one) => one.method === "ALL" && one.path === `${prefix}*`);
+      if (!route) throw new Error(`${path} is nobody's`);
+      const headers = { authorization: "Bearer c", "x-openwork-host-token": "h" };
+      const response = await other(
+        new Request(`http://server.test${path}`, { method: "POST", headers, body }),
+      );
+      await other.close();
+      const { responses } = api.paths[template(route)]?.["post"] ?? { responses: {} };
+      const told = (await response.json()) as { code: string };
+      expect(told.code, path).toBe(code);
+      const schema = responses[response.status]?.content?.["application/json"]?.schema;
+      if (!JSON.stringify(schema ?? {}).includes(`"${code}"`)) problems.push(`${path}: ${code}`);
     }
     expect(problems).toEqual([]);
   }, 20_000);
