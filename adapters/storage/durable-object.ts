@@ -2,7 +2,8 @@ import { StorageError, compareCodePoints, storagePathParts } from "../../lib/sto
 import type { Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
 import { checkPaths } from "./change-paths.ts";
 import { asStorageError, Blobs, Turns } from "./durable-object/blobs.ts";
-import { Tree, WritableTree, entryOf, quote, type KeyValue, type Node } from "./durable-object/tree.ts";
+import { Tree, WritableTree, entryOf, type KeyValue, type Node } from "./durable-object/tree.ts";
+import { aDirectory, bodyTooLarge, lineWithNewline, throughAFile, tooLarge } from "./refusals.ts";
 
 /** The part of `ctx.storage` of a Durable Object that is used. */
 export interface DurableObjectStorage extends KeyValue {
@@ -82,7 +83,7 @@ class DurableObjectFiles implements Storage {
     return this.#exclusive(async () => {
       const node = await this.#tree.find(parts);
       if (node?.kind === "dir") {
-        throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+        throw aDirectory(path);
       }
       return node ? { node, release: this.#blobs.retain(node.blob) } : null;
     });
@@ -99,8 +100,7 @@ class DurableObjectFiles implements Storage {
       const { maxBytes = Infinity } = options;
       const { size } = node;
       if (size > maxBytes) {
-        const message = `${quote(path)} has ${size} bytes, more than ${maxBytes}.`;
-        throw new StorageError("too_large", message, { maxBytes, size });
+        throw tooLarge(path, size, maxBytes);
       }
       const bytes = new Uint8Array(size);
       let at = 0;
@@ -233,8 +233,7 @@ class DurableObjectFiles implements Storage {
       for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
         const size = writer.size + chunk.value.byteLength;
         if (size > maxBytes) {
-          const message = `The body for ${quote(path)} passes ${maxBytes} bytes.`;
-          throw new StorageError("too_large", message, { maxBytes, size });
+          throw bodyTooLarge(path, size, maxBytes);
         }
         await writer.write(chunk.value);
       }
@@ -256,12 +255,11 @@ class DurableObjectFiles implements Storage {
     const parts = storagePathParts(path);
     await this.#exclusive(async () => {
       if ((await this.#tree.find(parts))?.kind === "dir") {
-        throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+        throw aDirectory(path);
       }
       for (let depth = 1; depth < parts.length; depth += 1) {
         if ((await this.#tree.find(parts.slice(0, depth)))?.kind !== "file") continue;
-        const message = `${quote(path)} goes through something that is not a directory.`;
-        throw new StorageError("not_a_directory", message, { path });
+        throw throughAFile(path);
       }
     });
   }
@@ -273,7 +271,7 @@ class DurableObjectFiles implements Storage {
   async append(path: string, lines: readonly string[]): Promise<void> {
     const parts = storagePathParts(path);
     if (lines.some((line) => line.includes("\n"))) {
-      throw new StorageError("io", `A line for ${quote(path)} has a newline inside.`, { path });
+      throw lineWithNewline(path);
     }
     if (lines.length === 0) return;
     await this.#exclusive(async () => {
@@ -281,7 +279,7 @@ class DurableObjectFiles implements Storage {
         const tree = new WritableTree(kv, this.#prefix);
         const node = await tree.find(parts);
         if (node?.kind === "dir") {
-          throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+          throw aDirectory(path);
         }
         const blob = node?.blob ?? crypto.randomUUID();
         const size = node?.size ?? 0;

@@ -1,6 +1,18 @@
 import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 import type { ByteRange, Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
 import { checkPaths } from "./change-paths.ts";
+import {
+  aDirectory,
+  bodyTooLarge,
+  existsOtherwise,
+  lineWithNewline,
+  notAsExpected,
+  notEmpty,
+  notFound,
+  occupied,
+  throughAFile,
+  tooLarge,
+} from "./refusals.ts";
 
 /** How a memory storage behaves. */
 export interface MemoryOptions {
@@ -35,8 +47,6 @@ export function createMemoryStorage(options: MemoryOptions = {}): Storage {
   }
   return new Memory(`memory:/${options.name ?? "storage"}`, tree);
 }
-
-const quote = (path: string): string => (path === "" ? "The root" : JSON.stringify(path));
 
 function revisionOf(node: Node): string {
   return `${node.version}:${node.kind === "file" ? node.bytes.length : 0}`;
@@ -78,13 +88,9 @@ class MemoryTree {
       }
       if (child.kind !== "dir") {
         if (i === parts.length - 1 && parts.join("/") === path) {
-          throw new StorageError("exists", `${quote(path)} exists and is not a directory.`, { path });
+          throw existsOtherwise(path);
         }
-        throw new StorageError(
-          "not_a_directory",
-          `${quote(path)} goes through something that is not a directory.`,
-          { path },
-        );
+        throw throughAFile(path);
       }
       dir = child;
     }
@@ -178,8 +184,7 @@ class Memory implements Storage {
 
   #file(path: string): FileNode | null {
     const node = this.#tree.find(storagePathParts(path));
-    if (node?.kind === "dir")
-      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+    if (node?.kind === "dir") throw aDirectory(path);
     return node;
   }
 
@@ -192,10 +197,7 @@ class Memory implements Storage {
     const { maxBytes = Infinity } = options;
     const size = file.bytes.length;
     if (size > maxBytes) {
-      throw new StorageError("too_large", `${quote(path)} has ${size} bytes, more than ${maxBytes}.`, {
-        maxBytes,
-        size,
-      });
+      throw tooLarge(path, size, maxBytes);
     }
     return { entry: entryOf(path, file), bytes: file.bytes.slice() };
   }
@@ -272,8 +274,7 @@ class Memory implements Storage {
     const node = this.#tree.find(storagePathParts(path));
     const currentRevision = node && revisionOf(node);
     if (currentRevision === ifRevision) return;
-    const details = { path, expectedRevision: ifRevision, currentRevision };
-    throw new StorageError("conflict", `${quote(path)} is not as expected.`, details);
+    throw notAsExpected(path, ifRevision, currentRevision);
   }
 
   #apply(change: Change, touched: string[]): void {
@@ -301,7 +302,7 @@ class Memory implements Storage {
   #write(path: string, bytes: Uint8Array): void {
     const parts = storagePathParts(path);
     if (this.#tree.find(parts)?.kind === "dir") {
-      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+      throw aDirectory(path);
     }
     this.#tree.put(parts, bytes, path);
   }
@@ -312,10 +313,10 @@ class Memory implements Storage {
     const node = this.#tree.find(parts);
     if (node === null) {
       if (change.ifRevision === null) return false;
-      throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+      throw notFound(path);
     }
     if (node.kind === "dir" && node.children.size > 0 && change.recursive !== true) {
-      throw new StorageError("not_empty", `${quote(path)} is a directory that is not empty.`, { path });
+      throw notEmpty(path);
     }
     this.#tree.detach(parts);
     return true;
@@ -323,13 +324,12 @@ class Memory implements Storage {
 
   #move(from: string, to: string, replace: boolean): void {
     const node = this.#tree.find(storagePathParts(from));
-    if (node === null) throw new StorageError("not_found", `${quote(from)} does not exist.`, { path: from });
+    if (node === null) throw notFound(from);
     const taken = this.#tree.find(storagePathParts(to));
     if (taken && (!replace || (node.kind === "dir" && taken.kind === "file"))) {
-      throw new StorageError("exists", `${quote(to)} already exists.`, { path: to });
+      throw occupied(to);
     }
-    if (taken?.kind === "dir")
-      throw new StorageError("is_directory", `${quote(to)} is a directory.`, { path: to });
+    if (taken?.kind === "dir") throw aDirectory(to);
     this.#tree.attach(storagePathParts(to), node, to);
     this.#tree.detach(storagePathParts(from));
   }
@@ -356,14 +356,10 @@ class Memory implements Storage {
   #mustBeFile(path: string): void {
     const parts = storagePathParts(path);
     if (this.#tree.find(parts)?.kind === "dir") {
-      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+      throw aDirectory(path);
     }
     if (parts.some((_, i) => i > 0 && this.#tree.find(parts.slice(0, i))?.kind === "file")) {
-      throw new StorageError(
-        "not_a_directory",
-        `${quote(path)} goes through something that is not a directory.`,
-        { path },
-      );
+      throw throughAFile(path);
     }
   }
 
@@ -374,7 +370,7 @@ class Memory implements Storage {
   async append(path: string, lines: readonly string[]): Promise<void> {
     const parts = storagePathParts(path);
     if (lines.some((line) => line.includes("\n"))) {
-      throw new StorageError("io", `A line for ${quote(path)} has a newline inside.`, { path });
+      throw lineWithNewline(path);
     }
     if (lines.length === 0) return;
     const old = this.#file(path)?.bytes ?? new Uint8Array();
@@ -413,10 +409,7 @@ async function collect(
     for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
       size += chunk.value.byteLength;
       if (size > maxBytes) {
-        throw new StorageError("too_large", `The body for ${quote(path)} passes ${maxBytes} bytes.`, {
-          maxBytes,
-          size,
-        });
+        throw bodyTooLarge(path, size, maxBytes);
       }
       chunks.push(chunk.value.slice());
     }

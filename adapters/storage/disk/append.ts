@@ -1,10 +1,11 @@
 import { constants } from "node:fs";
 import { StorageError, storagePathParts } from "../../../lib/storage.ts";
+import { lineWithNewline, notAFile } from "../refusals.ts";
 import { errno, storageError } from "./fs.ts";
 import { writeTarget } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
 import { syncDirs } from "./sync.ts";
-import { joinPath, notAFile, quote } from "./tree.ts";
+import { joinPath } from "./tree.ts";
 
 const { O_RDWR, O_APPEND, O_CREAT, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
 const newline = 10;
@@ -28,7 +29,7 @@ export class Appender {
   append(path: string, lines: readonly string[]): Promise<void> {
     storagePathParts(path);
     if (lines.some((line) => line.includes("\n"))) {
-      throw new StorageError("io", `A line for ${quote(path)} has a newline inside.`, { path });
+      throw lineWithNewline(path);
     }
     if (lines.length === 0) return Promise.resolve();
     return new Promise((resolve, reject) => {

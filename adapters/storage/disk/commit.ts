@@ -1,6 +1,7 @@
 import { StorageError } from "../../../lib/storage.ts";
 import type { Change, Entry, Staged } from "../../../lib/storage.ts";
 import { checkPaths } from "../change-paths.ts";
+import { quote } from "../refusals.ts";
 import { storageError } from "./fs.ts";
 import { Planner } from "./plan.ts";
 import type { Plan } from "./plan.ts";
@@ -14,7 +15,7 @@ import type { Done, Settling } from "./run.ts";
 import { dropBody, fillTemporary, readopt, stageBody, stageStream, writeAll } from "./stage.ts";
 import type { Body, DiskContext } from "./stage.ts";
 import { OpenDirs } from "./steps.ts";
-import { joinPath, quote } from "./tree.ts";
+import { joinPath } from "./tree.ts";
 import type { Target } from "./tree.ts";
 import { Slices } from "./walk.ts";
 

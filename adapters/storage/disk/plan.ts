@@ -1,12 +1,12 @@
-import { StorageError } from "../../../lib/storage.ts";
 import type { Change } from "../../../lib/storage.ts";
 import { refuseOverlaps } from "../change-paths.ts";
+import { existsOtherwise, notAFile, notEmpty, notFound } from "../refusals.ts";
 import { printOf } from "./revision.ts";
 import type { Body, DiskContext } from "./stage.ts";
 import { writeTarget } from "./stage.ts";
-import { checkMoveOnto, checkRevision, isEmpty, notEmpty } from "./steps.ts";
+import { checkMoveOnto, checkRevision, isEmpty } from "./steps.ts";
 import type { Condition, Step } from "./steps.ts";
-import { joinPath, notAFile, quote, splitPath } from "./tree.ts";
+import { joinPath, splitPath } from "./tree.ts";
 import type { Target } from "./tree.ts";
 
 /** A step with what the caller asked of it; steps that only make parents have the path they are for. */
@@ -107,7 +107,7 @@ export class Planner {
     if (stats === null) {
       // "Remove unless it exists" asks for nothing, and nothing is done.
       if (ifRevision === null) return;
-      throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+      throw notFound(path);
     }
     if (!stats.isFile() && !stats.isDirectory() && !stats.isSymbolicLink()) throw notAFile(path);
     if (stats.isDirectory() && !recursive) this.#checkEmpty(path, dir, name);
@@ -131,7 +131,7 @@ export class Planner {
     const found = this.#context.tree.look(path);
     if (found !== null || path === "") {
       if (found !== null && !found.stats.isDirectory()) {
-        throw new StorageError("exists", `${quote(path)} exists and is not a directory.`, { path });
+        throw existsOtherwise(path);
       }
       this.#results.push(found === null || found.rel === "" ? { dir: "", name: "" } : splitPath(found.rel));
       return;
@@ -146,8 +146,7 @@ export class Planner {
     const { from, to, replace = false } = change;
     const { tree, names } = this.#context;
     const source = tree.target(from, false);
-    if (source.stats === null)
-      throw new StorageError("not_found", `${quote(from)} does not exist.`, { path: from });
+    if (source.stats === null) throw notFound(from);
     if (!source.stats.isFile() && !source.stats.isDirectory() && !source.stats.isSymbolicLink())
       throw notAFile(from);
     const target = tree.target(to, false);

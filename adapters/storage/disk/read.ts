@@ -1,10 +1,10 @@
 import { StorageError, storagePathParts } from "../../../lib/storage.ts";
 import type { ByteRange, Entry } from "../../../lib/storage.ts";
+import { quote, tooLarge } from "../refusals.ts";
 import { storageError } from "./fs.ts";
 import type { Stats } from "./fs.ts";
 import { entryOf } from "./revision.ts";
 import type { WriteClock } from "./revision.ts";
-import { quote } from "./tree.ts";
 import type { DiskTree, OpenFile } from "./tree.ts";
 import { unswapped } from "./way.ts";
 
@@ -99,10 +99,7 @@ export async function readWhole(
     try {
       const { size } = file.stats;
       if (size > maxBytes) {
-        throw new StorageError("too_large", `${quote(path)} has ${size} bytes, more than ${maxBytes}.`, {
-          maxBytes,
-          size,
-        });
+        throw tooLarge(path, size, maxBytes);
       }
       const bytes = await readAll(tree, file);
       const after = tree.fs.fstatSync(file.fd);

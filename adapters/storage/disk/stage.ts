@@ -1,12 +1,12 @@
 import { constants } from "node:fs";
 import { StorageError } from "../../../lib/storage.ts";
 import type { Staged } from "../../../lib/storage.ts";
+import { quote } from "../refusals.ts";
 import { errno, storageError } from "./fs.ts";
 import type { DiskFs, Stats } from "./fs.ts";
 import type { TemporaryKind, TemporaryNames } from "./names.ts";
 import { printOf } from "./revision.ts";
 import type { WriteClock } from "./revision.ts";
-import { quote } from "./tree.ts";
 import type { Dir, DiskTree, Target } from "./tree.ts";
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;

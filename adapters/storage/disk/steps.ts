@@ -1,9 +1,10 @@
 import { StorageError } from "../../../lib/storage.ts";
+import { aDirectory, existsOtherwise, notAFile, notEmpty, notFound, occupied, quote } from "../refusals.ts";
 import { errno } from "./fs.ts";
 import type { Stats } from "./fs.ts";
 import { isWriteOf, printOf, revisionOf } from "./revision.ts";
 import type { DiskContext, Ownership } from "./stage.ts";
-import { joinPath, quote } from "./tree.ts";
+import { joinPath } from "./tree.ts";
 import type { Dir } from "./tree.ts";
 
 /**
@@ -156,7 +157,7 @@ function applyMkdir(
       return;
     }
     const path = condition?.path ?? joinPath(step.dir, step.name);
-    throw new StorageError("exists", `${quote(path)} exists and is not a directory.`, { path });
+    throw existsOtherwise(path);
   }
 }
 
@@ -180,10 +181,10 @@ function keepBackup(context: DiskContext, dir: Dir, name: string, now: Stats, st
 /** A place that a put or a file's move may take over. */
 function checkReplaceable(path: string, now: Stats | null): void {
   if (now === null || now.isFile()) return;
-  if (now.isDirectory()) throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+  if (now.isDirectory()) throw aDirectory(path);
   if (now.isSymbolicLink())
     throw new StorageError("conflict", `${quote(path)} became a link meanwhile.`, { path });
-  throw new StorageError("not_a_file", `${quote(path)} is not a regular file.`, { path });
+  throw notAFile(path);
 }
 
 /** After a crash only what still looks as it did then is replaced: anything else is somebody's newer work. */
@@ -250,7 +251,7 @@ function applyRemove(
     return;
   if (condition) checkRevision(condition, now);
   const path = condition?.path ?? "";
-  if (now === null) throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+  if (now === null) throw notFound(path);
   step.print = printOf(now);
   context.fs.renameSync(dir.at(step.name), dir.at(step.trash));
   if (condition === null || condition.recursive || !now.isDirectory()) return;
@@ -261,11 +262,6 @@ function applyRemove(
 /** Whether a directory has no children but temporaries. */
 export function isEmpty(context: DiskContext, dir: Dir, name: string): boolean {
   return context.fs.readdirSync(dir.at(name)).every((child) => child.startsWith(".owtmp-"));
-}
-
-/** Refusal to remove a directory with children. */
-export function notEmpty(path: string): StorageError {
-  return new StorageError("not_empty", `${quote(path)} is a directory that is not empty.`, { path });
 }
 
 function applyMove(
@@ -280,7 +276,7 @@ function applyMove(
   const now = dir.child(step.name);
   if (condition === null && (now === null || printOf(now) !== step.print)) return;
   const path = condition?.path ?? joinPath(step.dir, step.name);
-  if (now === null) throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+  if (now === null) throw notFound(path);
   step.print = printOf(now);
   const taken = toDir.child(step.toName);
   const toPath = joinPath(step.toDir, step.toName);
@@ -297,7 +293,7 @@ function applyMove(
 /** Refuses a move onto something that it must not or cannot replace. */
 export function checkMoveOnto(path: string, moved: Stats, taken: Stats, replace: boolean): void {
   if (!replace || (moved.isDirectory() && !taken.isDirectory())) {
-    throw new StorageError("exists", `${quote(path)} already exists.`, { path });
+    throw occupied(path);
   }
   checkReplaceable(path, taken);
 }

@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { dirname, resolve, sep } from "node:path";
 import { StorageError, storagePathParts, temporaryName } from "../../../lib/storage.ts";
+import { notAFile, quote } from "../refusals.ts";
 import { errno, storageError } from "./fs.ts";
 import type { DiskFs, Stats } from "./fs.ts";
 
@@ -378,20 +379,12 @@ function same(a: Stats, b: Stats | null): boolean {
   return b !== null && a.ino === b.ino && a.dev === b.dev;
 }
 
-/** JSON quoting keeps control characters out of messages. */
-export const quote = (path: string): string => (path === "" ? "The root" : JSON.stringify(path));
-
 function outside(path: string): StorageError {
   return new StorageError("outside", `${quote(path)} leads out of the root.`, { path });
 }
 
 function nowhere(path: string): StorageError {
   return new StorageError("not_found", `${quote(path)} is or goes through a link to nothing.`, { path });
-}
-
-/** Refusal of a FIFO, device or socket. */
-export function notAFile(path: string): StorageError {
-  return new StorageError("not_a_file", `${quote(path)} is not a regular file.`, { path });
 }
 
 /** A link must not be a way to our temporaries. */

@@ -1,7 +1,8 @@
 import { StorageError } from "../../../lib/storage.ts";
+import { quote } from "../refusals.ts";
 import { storageError } from "./fs.ts";
 import { tickMs } from "./revision.ts";
-import { quote, Replaced } from "./tree.ts";
+import { Replaced } from "./tree.ts";
 import type { DiskTree } from "./tree.ts";
 
 /** This often a look is taken again, a tick apart, before it is given up. */

@@ -1,5 +1,14 @@
 import { StorageError, storagePathParts } from "../../../lib/storage.ts";
 import type { Change, Entry } from "../../../lib/storage.ts";
+import {
+  aDirectory,
+  existsOtherwise,
+  notAsExpected,
+  notEmpty,
+  notFound,
+  occupied,
+  throughAFile,
+} from "../refusals.ts";
 
 /** The part of a Durable Object's storage, or of a transaction on it, that is used. */
 export interface KeyValue {
@@ -33,9 +42,6 @@ export function entryOf(path: string, node: Node): Entry {
   const { kind, mtimeMs, version } = node;
   return { path, kind, size, mtimeMs, revision: `${version}:${size}` };
 }
-
-/** How messages name a path. */
-export const quote = (path: string): string => (path === "" ? "The root" : JSON.stringify(path));
 
 /** The longest path, in bytes: with prefix and mark it has to fit into a key. */
 const longestPath = 1800;
@@ -107,15 +113,14 @@ export class WritableTree extends Tree {
     const node = await this.find(storagePathParts(path));
     const currentRevision = node ? entryOf(path, node).revision : null;
     if (currentRevision === ifRevision) return;
-    const details = { path, expectedRevision: ifRevision, currentRevision };
-    throw new StorageError("conflict", `${quote(path)} is not as expected.`, details);
+    throw notAsExpected(path, ifRevision, currentRevision);
   }
 
   async writeFile(path: string, blob: string, size: number): Promise<void> {
     const parts = storagePathParts(path);
     const old = await this.find(parts);
     if (old?.kind === "dir") {
-      throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
+      throw aDirectory(path);
     }
     await this.#attach(parts, { kind: "file", blob, size, ...(await this.#stamp()) }, path);
     if (old && old.blob !== blob) this.freed.push(old.blob);
@@ -134,10 +139,10 @@ export class WritableTree extends Tree {
     const node = await this.find(parts);
     if (!node) {
       if (options.mayBeAbsent) return;
-      throw new StorageError("not_found", `${quote(path)} does not exist.`, { path });
+      throw notFound(path);
     }
     if (node.kind === "dir" && !options.recursive && (await this.children(path)).length > 0) {
-      throw new StorageError("not_empty", `${quote(path)} is a directory that is not empty.`, { path });
+      throw notEmpty(path);
     }
     await this.#dropAll(path, node);
     await this.#touchParent(parts);
@@ -146,13 +151,13 @@ export class WritableTree extends Tree {
 
   async move(from: string, to: string, replace: boolean): Promise<void> {
     const node = await this.find(storagePathParts(from));
-    if (!node) throw new StorageError("not_found", `${quote(from)} does not exist.`, { path: from });
+    if (!node) throw notFound(from);
     const taken = await this.find(storagePathParts(to));
     if (taken && (!replace || (node.kind === "dir" && taken.kind === "file"))) {
-      throw new StorageError("exists", `${quote(to)} already exists.`, { path: to });
+      throw occupied(to);
     }
     if (taken?.kind === "dir") {
-      throw new StorageError("is_directory", `${quote(to)} is a directory.`, { path: to });
+      throw aDirectory(to);
     }
     await this.#attach(storagePathParts(to), node, to);
     if (taken) this.freed.push(taken.blob);
@@ -189,11 +194,10 @@ export class WritableTree extends Tree {
       const node = await this.find(dir);
       if (node?.kind === "dir") continue;
       if (node && depth === parts.length && parts.join("/") === path) {
-        throw new StorageError("exists", `${quote(path)} exists and is not a directory.`, { path });
+        throw existsOtherwise(path);
       }
       if (node) {
-        const message = `${quote(path)} goes through something that is not a directory.`;
-        throw new StorageError("not_a_directory", message, { path });
+        throw throughAFile(path);
       }
       await this.put(dir, { kind: "dir", ...(await this.#stamp()) });
       await this.#touchParent(dir);
