@@ -1,10 +1,10 @@
 import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 import type { ByteRange, Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
 import { checkPaths } from "./change-paths.ts";
+import { children, entryOf, MemoryTree, revisionOf, type FileNode } from "./memory/tree.ts";
 import {
   aDirectory,
   bodyTooLarge,
-  existsOtherwise,
   lineWithNewline,
   notAsExpected,
   notEmpty,
@@ -22,22 +22,6 @@ export interface MemoryOptions {
   files?: Readonly<Record<string, string | Uint8Array>>;
 }
 
-interface FileNode {
-  kind: "file";
-  bytes: Uint8Array;
-  mtimeMs: number;
-  version: number;
-}
-
-interface DirNode {
-  kind: "dir";
-  children: Map<string, Node>;
-  mtimeMs: number;
-  version: number;
-}
-
-type Node = FileNode | DirNode;
-
 /** A storage that lives in memory: for tests, demos and embedding. Runs on every runtime. */
 export function createMemoryStorage(options: MemoryOptions = {}): Storage {
   const tree = new MemoryTree();
@@ -46,98 +30,6 @@ export function createMemoryStorage(options: MemoryOptions = {}): Storage {
     tree.put(storagePathParts(path), bytes, path);
   }
   return new Memory(`memory:/${options.name ?? "storage"}`, tree);
-}
-
-function revisionOf(node: Node): string {
-  return `${node.version}:${node.kind === "file" ? node.bytes.length : 0}`;
-}
-
-function entryOf(path: string, node: Node): Entry {
-  const size = node.kind === "file" ? node.bytes.length : 0;
-  return { path, kind: node.kind, size, mtimeMs: node.mtimeMs, revision: revisionOf(node) };
-}
-
-/** Directories and files, with a version counter that names every content once. */
-class MemoryTree {
-  readonly root: DirNode;
-  #version = 0;
-  #undo: (() => void)[] = [];
-
-  constructor() {
-    this.root = { kind: "dir", children: new Map(), mtimeMs: Date.now(), version: 0 };
-  }
-
-  find(parts: readonly string[]): Node | null {
-    let node: Node = this.root;
-    for (const part of parts) {
-      const child: Node | undefined = node.kind === "dir" ? node.children.get(part) : undefined;
-      if (child === undefined) return null;
-      node = child;
-    }
-    return node;
-  }
-
-  /** The directory at these parts, made where missing. */
-  makeDir(parts: readonly string[], path: string): DirNode {
-    let dir = this.root;
-    for (const [i, part] of parts.entries()) {
-      let child = dir.children.get(part);
-      if (child === undefined) {
-        child = { kind: "dir", children: new Map(), ...this.#stamp() };
-        this.#set(dir, part, child);
-      }
-      if (child.kind !== "dir") {
-        if (i === parts.length - 1 && parts.join("/") === path) {
-          throw existsOtherwise(path);
-        }
-        throw throughAFile(path);
-      }
-      dir = child;
-    }
-    return dir;
-  }
-
-  put(parts: readonly string[], bytes: Uint8Array, path: string): void {
-    this.attach(parts, { kind: "file", bytes, ...this.#stamp() }, path);
-  }
-
-  attach(parts: readonly string[], node: Node, path: string): void {
-    this.#set(this.makeDir(parts.slice(0, -1), path), parts.at(-1) ?? "", node);
-  }
-
-  detach(parts: readonly string[]): void {
-    const dir = this.find(parts.slice(0, -1));
-    if (dir?.kind === "dir") this.#set(dir, parts.at(-1) ?? "", null);
-  }
-
-  /** Starts a commit: from here on everything can be taken back. */
-  begin(): void {
-    this.#undo = [];
-  }
-
-  /** Takes back everything since `begin`. */
-  rollback(): void {
-    for (const undo of this.#undo.toReversed()) undo();
-    this.#undo = [];
-  }
-
-  #set(dir: DirNode, name: string, node: Node | null): void {
-    const before = dir.children.get(name);
-    const { mtimeMs, version } = dir;
-    this.#undo.push(() => {
-      if (before === undefined) dir.children.delete(name);
-      else dir.children.set(name, before);
-      Object.assign(dir, { mtimeMs, version });
-    });
-    if (node === null) dir.children.delete(name);
-    else dir.children.set(name, node);
-    Object.assign(dir, this.#stamp());
-  }
-
-  #stamp(): { mtimeMs: number; version: number } {
-    this.#version += 1;
-    return { mtimeMs: Date.now(), version: this.#version };
-  }
 }
 
 class Memory implements Storage {
@@ -387,10 +279,6 @@ class Memory implements Storage {
   async recover(): Promise<void> {
     // Nothing outlives the process, so nothing can be half done.
   }
-}
-
-function children(path: string, dir: DirNode): Entry[] {
-  return [...dir.children].map(([name, node]) => entryOf(path === "" ? name : `${path}/${name}`, node));
 }
 
 async function collect(
