@@ -1,9 +1,11 @@
 import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 import type { Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
+import { takeBody } from "./body.ts";
 import { checkPaths } from "./change-paths.ts";
 import { asStorageError, Blobs, Turns } from "./durable-object/blobs.ts";
 import { Tree, WritableTree, entryOf, type KeyValue, type Node } from "./durable-object/tree.ts";
-import { aDirectory, bodyTooLarge, lineWithNewline, throughAFile, tooLarge } from "./refusals.ts";
+import { aDirectory, lineWithNewline, throughAFile, tooLarge } from "./refusals.ts";
+import { Watchers } from "./watchers.ts";
 
 /** The part of `ctx.storage` of a Durable Object that is used. */
 export interface DurableObjectStorage extends KeyValue {
@@ -29,7 +31,7 @@ class DurableObjectFiles implements Storage {
   readonly #tree: Tree;
   readonly #blobs: Blobs;
   readonly #staged = new Set<string>();
-  readonly #listeners = new Set<(batch: WatchBatch) => void>();
+  readonly #watchers = new Watchers();
   readonly #turns: Turns;
 
   constructor(storage: DurableObjectStorage, name: string, turns: Turns) {
@@ -141,20 +143,7 @@ class DurableObjectFiles implements Storage {
   }
 
   async watch(listener: (batch: WatchBatch) => void): Promise<Watch | null> {
-    const own = (batch: WatchBatch): void => listener(batch);
-    this.#listeners.add(own);
-    return {
-      close: async () => {
-        this.#listeners.delete(own);
-      },
-    };
-  }
-
-  #announce(paths: readonly string[]): void {
-    if (paths.length === 0) return;
-    queueMicrotask(() => {
-      for (const listener of this.#listeners) listener({ paths, missed: false });
-    });
+    return this.#watchers.add(listener);
   }
 
   async commit(changes: readonly Change[]): Promise<(Entry | null)[]> {
@@ -164,7 +153,7 @@ class DurableObjectFiles implements Storage {
       const bodies = await this.#bodies(changes, fresh);
       const { entries, tree } = await this.#exclusive(() => this.#transact(changes, bodies));
       for (const { id } of bodies.values()) this.#staged.delete(id);
-      this.#announce(tree.touched);
+      this.#watchers.announce(tree.touched);
       await this.#blobs.drop(tree.freed);
       return entries;
     } catch (error) {
@@ -222,29 +211,19 @@ class DurableObjectFiles implements Storage {
     body: ReadableStream<Uint8Array>,
     options: { maxBytes?: number; signal?: AbortSignal } = {},
   ): Promise<Staged> {
-    const reader = body.getReader();
-    const writer = this.#blobs.writer();
-    const { maxBytes = Infinity, signal } = options;
-    const onAbort = (): void => void reader.cancel(signal?.reason).catch(() => undefined);
-    signal?.addEventListener("abort", onAbort, { once: true });
     try {
       await this.#mustBeFile(path);
-      signal?.throwIfAborted();
-      for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
-        const size = writer.size + chunk.value.byteLength;
-        if (size > maxBytes) {
-          throw bodyTooLarge(path, size, maxBytes);
-        }
-        await writer.write(chunk.value);
-      }
-      signal?.throwIfAborted();
+    } catch (error) {
+      body.cancel(error).catch(() => undefined);
+      throw error;
+    }
+    const writer = this.#blobs.writer();
+    try {
+      await takeBody(path, body, options, (chunk) => writer.write(chunk));
       await writer.end();
     } catch (error) {
-      reader.cancel(error).catch(() => undefined);
       await this.#blobs.drop([writer.id]);
       throw error;
-    } finally {
-      signal?.removeEventListener("abort", onAbort);
     }
     this.#staged.add(writer.id);
     return { id: writer.id, size: writer.size };
@@ -289,7 +268,7 @@ class DurableObjectFiles implements Storage {
         await tree.writeFile(path, blob, size + added.length);
         return tree.touched;
       });
-      this.#announce(touched);
+      this.#watchers.announce(touched);
     });
   }
 

@@ -1,10 +1,11 @@
+import { joined } from "../../lib/bytes.ts";
 import { StorageError, compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 import type { ByteRange, Change, Entry, Staged, Storage, Watch, WatchBatch } from "../../lib/storage.ts";
+import { takeBody } from "./body.ts";
 import { checkPaths } from "./change-paths.ts";
 import { children, entryOf, MemoryTree, revisionOf, type FileNode } from "./memory/tree.ts";
 import {
   aDirectory,
-  bodyTooLarge,
   lineWithNewline,
   notAsExpected,
   notEmpty,
@@ -13,6 +14,7 @@ import {
   throughAFile,
   tooLarge,
 } from "./refusals.ts";
+import { Watchers } from "./watchers.ts";
 
 /** How a memory storage behaves. */
 export interface MemoryOptions {
@@ -36,8 +38,7 @@ class Memory implements Storage {
   readonly location: string;
   readonly #tree: MemoryTree;
   readonly #staged = new Map<string, Uint8Array>();
-  readonly #listeners = new Set<(batch: WatchBatch) => void>();
-  readonly #changed = new Set<string>();
+  readonly #watchers = new Watchers();
   #nextStaged = 0;
 
   constructor(location: string, tree: MemoryTree) {
@@ -114,25 +115,7 @@ class Memory implements Storage {
   }
 
   async watch(listener: (batch: WatchBatch) => void): Promise<Watch | null> {
-    // A listener of its own for every watch, also when one function watches twice.
-    const own = (batch: WatchBatch): void => listener(batch);
-    this.#listeners.add(own);
-    return {
-      close: async () => {
-        this.#listeners.delete(own);
-      },
-    };
-  }
-
-  #announce(paths: Iterable<string>): void {
-    if (this.#changed.size === 0) queueMicrotask(() => this.#flush());
-    for (const path of paths) this.#changed.add(path);
-  }
-
-  #flush(): void {
-    const paths = [...this.#changed];
-    this.#changed.clear();
-    if (paths.length > 0) for (const listener of this.#listeners) listener({ paths, missed: false });
+    return this.#watchers.add(listener);
   }
 
   async commit(changes: readonly Change[]): Promise<(Entry | null)[]> {
@@ -150,7 +133,7 @@ class Memory implements Storage {
     for (const change of changes) {
       if (change.op === "write" && !(change.body instanceof Uint8Array)) this.#staged.delete(change.body.id);
     }
-    this.#announce(touched);
+    this.#watchers.announce(touched);
     return changes.map((change) => {
       const path = change.op === "move" ? change.to : change.path;
       const node = change.op === "remove" ? null : this.#tree.find(storagePathParts(path));
@@ -237,7 +220,13 @@ class Memory implements Storage {
       await body.cancel(error);
       throw error;
     }
-    const bytes = await collect(path, body, options);
+    const chunks: Uint8Array[] = [];
+    // The source may use its buffer again.
+    await takeBody(path, body, options, (chunk) => void chunks.push(chunk.slice()));
+    const bytes = joined(
+      chunks,
+      chunks.reduce((size, chunk) => size + chunk.length, 0),
+    );
     this.#nextStaged += 1;
     const staged = { id: `staged-${this.#nextStaged}`, size: bytes.length };
     this.#staged.set(staged.id, bytes);
@@ -273,46 +262,10 @@ class Memory implements Storage {
     bytes.set(added, old.length);
     this.#tree.put(parts, bytes, path);
     this.#tree.begin();
-    this.#announce([path]);
+    this.#watchers.announce([path]);
   }
 
   async recover(): Promise<void> {
     // Nothing outlives the process, so nothing can be half done.
   }
-}
-
-async function collect(
-  path: string,
-  body: ReadableStream<Uint8Array>,
-  options: { maxBytes?: number; signal?: AbortSignal },
-): Promise<Uint8Array> {
-  const { maxBytes = Infinity, signal } = options;
-  const reader = body.getReader();
-  const onAbort = (): void => void reader.cancel(signal?.reason).catch(() => undefined);
-  signal?.addEventListener("abort", onAbort, { once: true });
-  const chunks: Uint8Array[] = [];
-  let size = 0;
-  try {
-    signal?.throwIfAborted();
-    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
-      size += chunk.value.byteLength;
-      if (size > maxBytes) {
-        throw bodyTooLarge(path, size, maxBytes);
-      }
-      chunks.push(chunk.value.slice());
-    }
-    signal?.throwIfAborted();
-  } catch (error) {
-    reader.cancel(error).catch(() => undefined);
-    throw error;
-  } finally {
-    signal?.removeEventListener("abort", onAbort);
-  }
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }

@@ -1,3 +1,4 @@
+import { joined } from "../bytes.ts";
 import { sha256, sha256Hex } from "../hash.ts";
 
 /** Files larger than this are described by size and hash instead of by their lines. */
@@ -50,13 +51,7 @@ export class WatchedBody {
   /** What has passed. */
   content(): Content {
     if (!this.#start) return { text: null, label: `${this.#size} bytes, sha256 ${this.#hash.hex()}` };
-    const bytes = new Uint8Array(this.#size);
-    let at = 0;
-    for (const piece of this.#start) {
-      bytes.set(piece, at);
-      at += piece.length;
-    }
-    return contentOf(bytes);
+    return contentOf(joined(this.#start, this.#size));
   }
 
   #see(piece: Uint8Array): void {

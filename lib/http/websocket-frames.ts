@@ -1,3 +1,5 @@
+import { joined } from "../bytes.ts";
+
 /** Messages larger than this are refused, bytes: a relay holds each one whole. Deno's own sockets take one byte less. */
 export const mostMessageBytes: number = 64 * 1024 * 1024;
 
@@ -140,18 +142,6 @@ function utf8(bytes: Uint8Array): string {
 
 function broken(what: string): WebSocketProtocolError {
   return new WebSocketProtocolError(1002, `The engine sent ${what}.`);
-}
-
-function joined(parts: readonly Uint8Array[], size: number): Uint8Array {
-  const [only] = parts;
-  if (parts.length === 1 && only) return only;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
-  return whole;
 }
 
 /** Bytes in the order of their arrival, copied only where a piece spans chunks. */
