@@ -37,7 +37,7 @@ const username = "opencode";
  * The settings with the engine that this server runs, for every local workspace without an engine URL. Throws a
  * ConfigError when there is none such, for then nobody would use it.
  */
-export function withEngine(config: ServerConfig, access: EngineAccess): ServerConfig {
+function withEngine(config: ServerConfig, access: EngineAccess): ServerConfig {
   const workspaces = config.workspaces.map((workspace) =>
     needsEngine(workspace) ? { ...workspace, opencode: { ...workspace.opencode, ...access } } : workspace,
   );
@@ -73,7 +73,7 @@ export async function prepareEngineFor(
 }
 
 /** The `opencode` command: the first on the PATH, else of the nearest `node_modules` above one of the directories. */
-export function findEngine(path: string, directories: readonly string[]): string | null {
+function findEngine(path: string, directories: readonly string[]): string | null {
   const names = process.platform === "win32" ? ["opencode.exe", "opencode.cmd"] : ["opencode"];
   const places = path.split(delimiter).filter(Boolean);
   for (const start of directories) {
@@ -115,7 +115,7 @@ exec "$@"`;
  * Chooses port and password of an engine for a directory; {@link EngineProcess.start} starts it. It outlives this
  * process only on Windows, and there only when this process is ended by force.
  */
-export async function prepareEngine(command: string, cwd: string): Promise<EngineProcess> {
+async function prepareEngine(command: string, cwd: string): Promise<EngineProcess> {
   const port = await freePort();
   const password = randomBytes(24).toString("base64url");
   const access = { baseUrl: `http://127.0.0.1:${port}`, username, password };

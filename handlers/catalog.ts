@@ -33,7 +33,7 @@ export interface PresentedEvent extends FileEvent {
 }
 
 /** A file event as clients see it (wire contract, 10.13). */
-export const fileEventSchema: v.GenericSchema<unknown, PresentedEvent> = v.object({
+const fileEventSchema: v.GenericSchema<unknown, PresentedEvent> = v.object({
   id: v.string(),
   seq: v.number(),
   workspaceId: v.string(),

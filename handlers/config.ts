@@ -30,9 +30,7 @@ const patch = v.pipe(
 );
 
 /** What both configuration files of a workspace say, kept until one of them changes. */
-export function configOf(
-  workspace: Workspace,
-): Promise<ScopedAnswer<{ opencode: unknown; openwork: unknown }>> {
+function configOf(workspace: Workspace): Promise<ScopedAnswer<{ opencode: unknown; openwork: unknown }>> {
   return workspace.cache.get("config", async ({ files }) => {
     const opencode = await readOpencode(files);
     const openwork = await readOpenwork(files);

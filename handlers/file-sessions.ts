@@ -25,7 +25,7 @@ const answer = v.object({
 });
 
 /** The caller's session that the path names: 404, 403, and 404 when it is not one of the mounted workspace (I70). */
-export function sessionOf({ services, params, caller, mount }: Place): FileSession {
+function sessionOf({ services, params, caller, mount }: Place): FileSession {
   const session = services.fileSessions.find(params["sid"] ?? "", caller);
   if (mount && mount.id !== session.workspaceId) throw notFound();
   return session;

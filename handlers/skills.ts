@@ -45,7 +45,7 @@ export async function parentsToGitRoot(workspace: Workspace): Promise<number> {
 }
 
 /** The skills of a workspace and its parent folders, the user's too on request; kept until a file changes. */
-export async function skillsOf(context: Context, includeGlobal: boolean): Promise<SkillListing> {
+async function skillsOf(context: Context, includeGlobal: boolean): Promise<SkillListing> {
   const { workspace, services } = context;
   const count = await parentsToGitRoot(workspace);
   return workspace.cache.get(`skills:${count}:${includeGlobal}`, async (view) => {

@@ -22,8 +22,8 @@ import { resolveWorkspaces } from "./settings/workspaces.ts";
 
 export { ConfigError } from "./settings/error.ts";
 export { parseSettings } from "./settings/file.ts";
-export { mistypedKeyWarnings, parseFlags, unknownFlagWarnings, type ParsedFlags } from "./settings/flags.ts";
-export { helpText, settingsMarkdown, settingsTable, type Setting } from "./settings/table.ts";
+export { mistypedKeyWarnings, parseFlags, unknownFlagWarnings } from "./settings/flags.ts";
+export { helpText, settingsMarkdown, settingsTable } from "./settings/table.ts";
 
 type Environment = Readonly<Record<string, string | undefined>>;
 

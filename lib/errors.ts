@@ -122,7 +122,7 @@ const storageCodes: Record<StorageErrorCode, ErrorCode> = {
 };
 
 /** The ApiError that tells a client about a storage failure which no handler gave a meaning of its own. */
-export function fromStorageError(error: StorageError): ApiError {
+function fromStorageError(error: StorageError): ApiError {
   return new ApiError(storageCodes[error.code], error.message, error.details, { cause: error });
 }
 

@@ -36,7 +36,7 @@ export function prettyJson(value: unknown): string {
 }
 
 /** A number in a JSON value that JSON cannot hold again (`1e999` reads as infinite): its path, or null. */
-export function unstorablePath(value: unknown): string | null {
+function unstorablePath(value: unknown): string | null {
   if (typeof value === "number") return Number.isFinite(value) ? null : "";
   if (value === null || typeof value !== "object") return null;
   for (const [key, child] of Object.entries(value)) {

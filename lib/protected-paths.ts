@@ -8,7 +8,7 @@ import type { Entry } from "./storage.ts";
  * Whether the contents of a path are closed to viewers (I05): a pattern matches one of its names, in any case,
  * for a file system may not tell cases apart. A protected directory closes what is below it.
  */
-export function isProtectedPath(patterns: readonly string[], path: string): boolean {
+function isProtectedPath(patterns: readonly string[], path: string): boolean {
   if (patterns.length === 0) return false;
   const names = path.toLowerCase().split("/");
   return patterns.some((pattern) => names.some((name) => matchesGlob(pattern.toLowerCase(), name)));

@@ -98,7 +98,7 @@ export interface Route {
 }
 
 /** Most bytes of an ordinary JSON body (I81). */
-export const defaultBodyLimit: number = 1024 * 1024;
+const defaultBodyLimit: number = 1024 * 1024;
 
 /** What a route declares; the rest has the defaults of {@link route}. */
 export interface RouteDefinition<Q extends Schema | undefined, B extends Schema | undefined> {

@@ -1,9 +1,9 @@
 import { ApiError } from "../errors.ts";
 
 /** The subprotocol that this server answers with when the caller offers it and the target chooses none. */
-export const ownProtocol = "openwork";
+const ownProtocol = "openwork";
 /** A subprotocol that carries a bearer token, for browsers: they can send no other header with a WebSocket. */
-export const bearerProtocol = "openwork.bearer.";
+const bearerProtocol = "openwork.bearer.";
 
 /** Whether a request asks for its connection to become a WebSocket. */
 export function asksForWebSocket(headers: Headers): boolean {

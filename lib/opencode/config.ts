@@ -74,7 +74,7 @@ export function writeOpencode(file: OpencodeFile, value: JsonObject): Change[] {
 }
 
 /** Whether a value stands for "remove this key": `{"$unset": true}` (I27). */
-export function isUnset(value: unknown): boolean {
+function isUnset(value: unknown): boolean {
   return isJsonObject(value) && value["$unset"] === true && Object.keys(value).length === 1;
 }
 

@@ -5,7 +5,7 @@ import type { ReadableStorage } from "../storage.ts";
 export type Files = Pick<ReadableStorage, "stat" | "list" | "readFile">;
 
 /** Most bytes of a SKILL.md or a command file: larger ones are neither read nor written. */
-export const maxMarkdownBytes: number = 1024 * 1024;
+const maxMarkdownBytes: number = 1024 * 1024;
 
 /** The text of a Markdown file, null when no file is there; `not_text` when it is not UTF-8, `too_large`. */
 export async function readMarkdown(files: Files, path: string): Promise<string | null> {

@@ -15,7 +15,7 @@ export interface PluginItem {
 export const loadOrder: readonly string[] = ["config.global", "config.project", "dir.global", "dir.project"];
 
 /** Where a workspace keeps plugin files, and where below `~/.config/opencode` the user does. */
-export const pluginDirs = { project: ".opencode/plugins", global: "plugins" } as const;
+const pluginDirs = { project: ".opencode/plugins", global: "plugins" } as const;
 
 /** Specs that name a place, not a package: nothing in them is a version. */
 const placeSpec: RegExp = /^(?:file:|https?:|git:|\/|[a-z][a-z0-9+.-]{0,30}:\/\/)/i;

@@ -9,7 +9,7 @@ export type ApprovalPage = Api["GET /approvals"]["answer"];
 export type Approval = ApprovalPage["items"][number];
 
 /** An answer that is no success. */
-export class Refusal extends Error {
+class Refusal extends Error {
   readonly status: number;
 
   constructor(status: number, message: string) {

@@ -173,7 +173,7 @@ async function undoCommit(
 }
 
 /** Undoes in reverse; goes on past a step that fails twice, and says whether none did. */
-export function undoSteps(context: DiskContext, dirs: OpenDirs, steps: readonly Step[]): boolean {
+function undoSteps(context: DiskContext, dirs: OpenDirs, steps: readonly Step[]): boolean {
   let complete = true;
   for (const step of steps.toReversed()) {
     for (let attempt = 0; attempt < 2; attempt += 1) {
@@ -191,7 +191,7 @@ export function undoSteps(context: DiskContext, dirs: OpenDirs, steps: readonly 
 }
 
 /** Removes the journal first (the outcome is final), then what only an undo would have needed. */
-export async function cleanUp(
+async function cleanUp(
   context: DiskContext,
   dirs: OpenDirs,
   steps: readonly Step[],

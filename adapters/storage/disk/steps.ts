@@ -101,7 +101,7 @@ export class OpenDirs {
 const linkless = new Set(["EPERM", "ENOTSUP", "EOPNOTSUPP", "ENOSYS", "EMLINK"]);
 
 /** The disagreement between an expected and the current revision. */
-export function conflict(path: string, expected: string | null, current: Stats | null): StorageError {
+function conflict(path: string, expected: string | null, current: Stats | null): StorageError {
   const currentRevision = current && revisionOf(current);
   const what =
     expected === null ? "already exists" : current === null ? "no longer exists" : "was changed meanwhile";

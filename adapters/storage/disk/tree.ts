@@ -35,7 +35,7 @@ export interface Abilities {
 }
 
 /** Tries once what works here; Bun and Deno differ from Node in places. */
-export function probeAbilities(fs: DiskFs): Abilities {
+function probeAbilities(fs: DiskFs): Abilities {
   const works = (flags: number): boolean => {
     let fd = -1;
     try {
