@@ -283,15 +283,29 @@ function applyMove(
   if (condition === null) checkOld(toPath, taken, step.old);
   if (taken !== null) {
     checkMoveOnto(toPath, now, taken, condition?.replace ?? true);
-    keepBackup(context, toDir, step.toName, taken, step);
+    if (!taken.isDirectory()) keepBackup(context, toDir, step.toName, taken, step);
   }
   fs.renameSync(dir.at(step.name), toDir.at(step.toName));
-  // Renaming between two names of one file does nothing.
-  if (taken?.ino === now.ino && dir.child(step.name)?.ino === now.ino) fs.unlinkSync(dir.at(step.name));
+  if (taken?.isFile() && isSame(taken, now)) dropSecondName(context, dir, step.name, now);
 }
+
+/**
+ * Renaming between two names of one file does nothing, so that the old one is removed here. Where the file system
+ * does not tell them apart (upper from lower case) they are one name, found under both, and listed under the new.
+ */
+function dropSecondName(context: DiskContext, dir: Dir, name: string, moved: Stats): void {
+  const left = dir.child(name);
+  if (left === null || !isSame(left, moved)) return;
+  if (context.fs.readdirSync(dir.path).includes(name)) context.fs.unlinkSync(dir.at(name));
+}
+
+/** The same file or directory. */
+const isSame = (a: Stats, b: Stats): boolean => a.ino === b.ino && a.dev === b.dev;
 
 /** Refuses a move onto something that it must not or cannot replace. */
 export function checkMoveOnto(path: string, moved: Stats, taken: Stats, replace: boolean): void {
+  // A directory has one name: this is the one that it has, in another case.
+  if (moved.isDirectory() && isSame(moved, taken)) return;
   if (!replace || (moved.isDirectory() && !taken.isDirectory())) {
     throw occupied(path);
   }
