@@ -248,7 +248,7 @@ describe("live answers", () => {
         new Request(`http://server.test${path}`, { method: "POST", headers, body }),
       );
       await other.close();
-      const { responses } = api.paths[template(route)]?.["post"] ?? { responses: {} };
+      const responses: Operation["responses"] = api.paths[template(route)]?.["post"]?.responses ?? {};
       const told = (await response.json()) as { code: string };
       expect(told.code, path).toBe(code);
       const schema = responses[response.status]?.content?.["application/json"]?.schema;
