@@ -1,29 +1,23 @@
 import pLimit from "p-limit";
 import type { ApprovalQuestion, ApprovalStore, Verdict } from "./approvals.ts";
-import type { AuditLog, AuditRecord } from "./audit.ts";
+import type { AuditLog } from "./audit.ts";
 import type { Authenticator } from "./auth.ts";
-import type { Caller } from "./caller.ts";
 import { commitAll, commitOneByOne, shownOf, type EachRequest } from "./changes/items.ts";
-import { insistOnSeen, linkedPaths, prepare, type Guarded, type WriteRequest } from "./changes/plan.ts";
+import {
+  insistOnSeen,
+  linkedPaths,
+  prepare,
+  type ChangeContext,
+  type Guarded,
+  type WriteRequest,
+} from "./changes/plan.ts";
 import { describeChanges, type StagedContents } from "./changes/diff.ts";
-import { ApiError, toApiError } from "./errors.ts";
+import { Recorder, type Approval, type Recorded } from "./changes/record.ts";
+import { ApiError } from "./errors.ts";
 import type { Log } from "./host.ts";
 import { absolutePath } from "./paths.ts";
 import { StorageError, type Change, type Storage } from "./storage.ts";
 import type { Workspace } from "./workspaces.ts";
-
-/** For whom a change is made, and where: what the pipeline needs of a request. Every `Context` of a route is one. */
-export interface ChangeContext {
-  readonly caller: Caller;
-  readonly workspace: Workspace;
-  /** Aborted when the caller goes away: what waits for the host is withdrawn. */
-  readonly signal: AbortSignal;
-  /** Told the id of the approval that is being waited for; null for callers that hold the connection. */
-  readonly onApprovalAsked: ((approvalId: string) => void) | null;
-}
-
-/** What of a request stands in the audit log. */
-type Recorded = Pick<WriteRequest<unknown>, "action" | "summary" | "targets">;
 
 /** Something done elsewhere, such as at the engine, that wants the host's yes. */
 export interface Permission extends Recorded {
@@ -32,9 +26,6 @@ export interface Permission extends Recorded {
   /** What the host is shown of it. */
   diff: string;
 }
-
-/** The host's yes: which request it answered, and who did. */
-export type Approval = NonNullable<AuditRecord["approval"]>;
 
 /** What the pipeline works with. */
 export interface ChangesOptions {
@@ -57,10 +48,12 @@ const mostReplans = 50;
 export class Changes {
   readonly #options: ChangesOptions;
   readonly #locks = new WeakMap<Storage, ReturnType<typeof pLimit>>();
+  readonly #recorder: Recorder;
   #heldBytes = 0;
 
   constructor(options: ChangesOptions) {
     this.#options = options;
+    this.#recorder = new Recorder(options.audit, options.log);
   }
 
   /**
@@ -132,8 +125,7 @@ export class Changes {
       const together = request.independent && items.length > 1 ? await commitAll(workspace, items) : null;
       const outcomes = together ?? (await commitOneByOne(workspace, items));
       const targets = items.filter((_, index) => outcomes[index]?.made).map((item) => item.target);
-      const recorded = { action, summary, targets };
-      await this.#options.audit.record(workspace.id, records(context, recorded, approval, {}));
+      await this.#recorder.made(context, { action, summary, targets }, approval);
       return outcomes.map((outcome) => outcome.result);
     });
   }
@@ -171,10 +163,10 @@ export class Changes {
     try {
       result = await perform();
     } catch (error) {
-      await this.#recordFailure(context, request, "failed", approval);
+      await this.#recorder.refused(context, request, "failed", approval);
       throw error;
     }
-    await this.#recordDone(context, request, approval);
+    await this.#recorder.committed(context, request, approval);
     return result;
   }
 
@@ -243,39 +235,7 @@ export class Changes {
   /** Records why a write was not made: the host's word, or what befell it after a yes. */
   async #recordRefusal(context: ChangeContext, request: Recorded, verdict: Verdict): Promise<void> {
     const outcome = verdict.decision === "allowed" ? "failed" : verdict.decision;
-    await this.#recordFailure(context, request, outcome, approvalOf(verdict));
-  }
-
-  async #recordFailure(
-    context: ChangeContext,
-    request: Recorded,
-    outcome: NonNullable<AuditRecord["outcome"]>,
-    approval: Approval | null,
-  ): Promise<void> {
-    try {
-      await this.#options.audit.record(
-        context.workspace.id,
-        records(context, request, approval, { outcome }),
-      );
-    } catch (error) {
-      // Why the write was refused is what its caller must be told.
-      this.#options.log("ERROR", `Could not record that a write was ${outcome}: ${String(error)}`);
-    }
-  }
-
-  /** Records what was committed. When that fails the caller is told both: that it was done, and that it was not recorded. */
-  async #recordDone(context: ChangeContext, request: Recorded, approval: Approval | null): Promise<void> {
-    try {
-      await this.#options.audit.record(context.workspace.id, records(context, request, approval, {}));
-    } catch (cause) {
-      const { code, message } = toApiError(cause);
-      throw new ApiError(
-        code === "insufficient_storage" ? code : "storage_failed",
-        `The change was made, but could not be recorded in the audit log: ${message}`,
-        undefined,
-        { cause },
-      );
-    }
+    await this.#recorder.refused(context, request, outcome, approvalOf(verdict));
   }
 
   async #commit<T>(
@@ -291,7 +251,7 @@ export class Changes {
         // What was read is guarded by the commit where it is written; the rest may have moved while the host thought.
         if (approval && attempt === 0) await insistOnSeen(workspace.storage, guarded);
         const entries = await workspace.commit(guarded.changes);
-        await this.#recordDone(context, request, approval);
+        await this.#recorder.committed(context, request, approval);
         return await guarded.plan.answer(entries);
       } catch (error) {
         if (!(error instanceof StorageError) || error.code !== "conflict") throw error;
@@ -345,22 +305,6 @@ function conflict(error: StorageError): ApiError {
     error.details,
     { cause: error },
   );
-}
-
-function records(
-  context: ChangeContext,
-  request: Recorded,
-  approval: Approval | null,
-  outcome: Pick<AuditRecord, "outcome">,
-): AuditRecord[] {
-  return request.targets.map((target) => ({
-    actor: context.caller.actor,
-    action: request.action,
-    target,
-    summary: request.summary,
-    ...outcome,
-    ...(approval ? { approval } : {}),
-  }));
 }
 
 /** Lets staged bytes go that no commit took; those that one took are gone already. */

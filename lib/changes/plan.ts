@@ -1,4 +1,5 @@
 import type { StagedContents } from "./diff.ts";
+import type { Caller } from "../caller.ts";
 import { sha256Hex } from "../hash.ts";
 import { absolutePath } from "../paths.ts";
 import {
@@ -10,6 +11,16 @@ import {
   type Storage,
 } from "../storage.ts";
 import type { Workspace } from "../workspaces.ts";
+
+/** For whom a change is made, and where: what the pipeline needs of a request. Every `Context` of a route is one. */
+export interface ChangeContext {
+  readonly caller: Caller;
+  readonly workspace: Workspace;
+  /** Aborted when the caller goes away: what waits for the host is withdrawn. */
+  readonly signal: AbortSignal;
+  /** Told the id of the approval that is being waited for; null for callers that hold the connection. */
+  readonly onApprovalAsked: ((approvalId: string) => void) | null;
+}
 
 /** The workspace as a plan sees it: every read is remembered with its revision, and the commit insists on it. */
 export interface View extends Pick<ReadableStorage, "stat" | "list" | "readFile"> {

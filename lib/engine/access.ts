@@ -1,5 +1,5 @@
 import type { AuditRecord } from "../audit.ts";
-import type { Approval } from "../changes.ts";
+import type { Approval } from "../changes/record.ts";
 import { grantsPermission, mayGrant, withoutGrants } from "./grants.ts";
 import { placeCall, resolveDots, type Placed } from "./rules.ts";
 import { ApiError } from "../errors.ts";
