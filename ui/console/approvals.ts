@@ -11,16 +11,16 @@ export function showApprovals(server: Server, items: readonly Approval[]): void 
   const ids = new Set(items.map((request) => request.id));
   for (const item of shownItems()) if (!ids.has(item.dataset["id"] ?? "")) drop(item);
   const shown = new Set(shownItems().map((item) => item.dataset["id"]));
-  const news = items.filter((request) => !shown.has(request.id));
-  list().append(...news.map((request) => itemOf(server, request)));
-  count();
+  const arrived = items.filter((request) => !shown.has(request.id));
+  list().append(...arrived.map((request) => itemOf(server, request)));
+  showCount();
   showTimeLeft();
 }
 
 /** Shows none. */
 export function clearApprovals(): void {
   list().replaceChildren();
-  count();
+  showCount();
 }
 
 /** Says of each how long it still waits. */
@@ -37,9 +37,9 @@ function itemOf(server: Server, request: Approval): HTMLElement {
   const item = within(template, ".approval", HTMLElement);
   item.dataset["id"] = request.id;
   item.dataset["expires"] = String(request.expiresAt);
-  const what = within(item, "h3", HTMLElement);
-  what.textContent = visibleLine(request.summary);
-  what.id = `what-${request.id}`;
+  const heading = within(item, "h3", HTMLElement);
+  heading.textContent = visibleLine(request.summary);
+  heading.id = `what-${request.id}`;
   const who = request.tokenLabel ?? request.actor.clientId ?? request.actor.tokenHash.slice(0, 8);
   const by = `${request.action} · asked by ${who} (${request.actor.scope})`;
   within(item, ".by", HTMLElement).textContent = visibleLine(by);
@@ -47,7 +47,7 @@ function itemOf(server: Server, request: Approval): HTMLElement {
   within(item, ".diff", HTMLElement).append(...diffRuns(request.diff));
   for (const reply of ["allow", "deny"] as const) {
     const button = within(item, `.${reply}`, HTMLButtonElement);
-    button.setAttribute("aria-describedby", what.id);
+    button.setAttribute("aria-describedby", heading.id);
     button.addEventListener("click", () => void answer(server, item, reply));
   }
   return item;
@@ -65,7 +65,7 @@ async function answer(server: Server, item: HTMLElement, reply: "allow" | "deny"
   try {
     await server.call("POST /approvals/:approvalId", { id: item.dataset["id"] ?? "", body: { reply } });
     drop(item);
-    count();
+    showCount();
   } catch (error) {
     within(item, ".error", HTMLElement).textContent = visibleLine(messageOf(error));
     for (const button of buttons) button.disabled = false;
@@ -79,7 +79,7 @@ function drop(item: HTMLElement): void {
   item.remove();
 }
 
-function count(): void {
+function showCount(): void {
   const waiting = shownItems().length;
   const counter = byId("count", HTMLElement);
   counter.textContent = String(waiting);
