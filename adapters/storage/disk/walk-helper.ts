@@ -19,13 +19,14 @@ export interface Pending {
 /** More would not be quicker: what they find has to be taken in here. */
 const mostHelpers = 2;
 /** Entries that are handed over in one go: an index takes in a thousand neighbours for little more than a hundred. */
-const batchSize = 1000;
+export const batchSize = 1000;
 
 /**
  * The helper's whole program, so that it runs from any build. It enters each directory by descriptors, never
  * through a link, and looks at names relative to it: as confined as our own way through `/proc/self/fd`, and
  * twice as quick, but only a process of its own may change its working directory. Answers lines of JSON:
  * `[directory, last piece of it, [name, isDirectory, size, mtime, ctime, inode, …]]`. An empty line says that it runs.
+ * What went away meanwhile, became a link or may not be read is skipped, as a walk in here does.
  */
 const program = `
 const fs = require("node:fs");
@@ -97,7 +98,7 @@ export class WalkHelpers {
   start(): void {
     if (this.#wanted === 0) return;
     this.#wanted -= 1;
-    const helper = start();
+    const helper = startHelper();
     if (helper === null) return;
     this.#helpers.push(helper);
     helper.process.stdout.once("readable", () => (this.#ready = true));
@@ -126,7 +127,7 @@ export class WalkHelpers {
   }
 }
 
-function start(): Helper | null {
+function startHelper(): Helper | null {
   try {
     const env = { ...process.env, NODE_OPTIONS: "" };
     const child = spawn(process.execPath, ["-e", program], {
@@ -149,24 +150,21 @@ async function* merged(
   walks: readonly AsyncGenerator<Entry[], Pending[]>[],
 ): AsyncGenerator<Entry[], Pending[]> {
   const left: Pending[] = [];
-  const step = (walk: AsyncGenerator<Entry[], Pending[]>) => {
+  const advance = (walk: AsyncGenerator<Entry[], Pending[]>) => {
     const next = walk.next().then((step) => ({ walk, step }));
     // The caller may go away before anybody looks at it.
     next.catch(() => undefined);
     return next;
   };
-  const running = new Map(walks.map((walk) => [walk, step(walk)]));
+  const running = new Map(walks.map((walk) => [walk, advance(walk)]));
   while (running.size > 0) {
-    const {
-      walk,
-      step: { done, value },
-    } = await Promise.race(running.values());
-    if (done) {
+    const { walk, step } = await Promise.race(running.values());
+    if (step.done) {
       running.delete(walk);
-      left.push(...value);
+      left.push(...step.value);
     } else {
-      running.set(walk, step(walk));
-      yield value;
+      running.set(walk, advance(walk));
+      yield step.value;
     }
   }
   return left;
@@ -189,6 +187,7 @@ async function* walkWith(
       batch = [];
     }
   } catch (error) {
+    // An answer that cannot be read, and a helper that was ended, leave their directories to the walk in here.
     if (!(error instanceof SyntaxError) && !helper.over) throw error;
   }
   if (batch.length > 0) yield batch;

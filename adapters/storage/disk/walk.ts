@@ -2,14 +2,13 @@ import { StorageError, compareCodePoints, storagePathParts, temporaryName } from
 import type { Entry } from "../../../lib/storage.ts";
 import { breathe, errno, storageError } from "./fs.ts";
 import { entryOf } from "./revision.ts";
-import { canUseHelper, WalkHelpers, type Pending } from "./walk-helper.ts";
+import { batchSize, canUseHelper, WalkHelpers, type Pending } from "./walk-helper.ts";
 import { joinPath } from "./tree.ts";
 import type { Dir, DiskTree } from "./tree.ts";
 import { unswapped } from "./way.ts";
 
 /** The event loop is given back after this many milliseconds of synchronous work. */
 const sliceMs = 8;
-const batchSize = 1000;
 /** A walk that finds more entries than this goes on in processes of its own. */
 const longWalk = 5000;
 /** A directory whose own size suggests many thousand names is read by the thread pool. */
