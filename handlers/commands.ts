@@ -9,7 +9,7 @@ import {
 import { commandName } from "../lib/opencode/command-name.ts";
 import { ApiError } from "../lib/errors.ts";
 import { markdownBytes } from "../lib/opencode/markdown-file.ts";
-import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
+import { overwrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
@@ -91,22 +91,14 @@ const save = route({
     const { name, text } = composeCommand(context.body);
     const body = markdownBytes(text);
     const file = (await ownFiles(workspace, name))[0] ?? commandFile(name);
-    const absolute = absolutePath(workspace.path, file);
-    const jsonText = await services.changes.run(context, {
+    const request = overwrite(workspace, {
       action: "commands.upsert",
       summary: `Save the command ${name}`,
-      paths: [absolute],
-      targets: [absolute],
-      onConflict: "refuse",
-      plan: async (view) => {
-        await lookBeforeWrite(view, file);
-        return {
-          changes: [{ op: "write", path: file, body }],
-          answer: () => listText(context, "workspace"),
-        };
-      },
+      file,
+      body,
+      answer: () => listText(context, "workspace"),
     });
-    return { jsonText };
+    return { jsonText: await services.changes.run(context, request) };
   },
 });
 

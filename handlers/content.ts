@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { ApiError } from "../lib/errors.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -127,9 +128,7 @@ function write(
     targets: [absolute],
     onConflict: "refuse",
     async plan(view) {
-      const current = await view.stat(file);
-      if (current && current.kind !== "file")
-        throw new ApiError("invalid_path", `${file} is not a file, so it cannot be written.`);
+      const current = await lookBeforeWrite(view, file);
       if (base.force !== true) insistOnBase(file, current, base);
       return {
         changes: [{ op: "write", path: file, body }],

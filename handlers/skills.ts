@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
 import { markdownBytes, readMarkdown } from "../lib/opencode/markdown-file.ts";
-import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
+import { overwrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
@@ -129,22 +129,14 @@ const save = route({
     const body = markdownBytes(text);
     const directory = (await ownDirectory(workspace, head.name)) ?? newSkillDirectory(head.name);
     const file = `${directory}/${skillFile}`;
-    const absolute = absolutePath(workspace.path, file);
-    const json = await services.changes.run(context, {
+    const request = overwrite(workspace, {
       action: "skills.upsert",
       summary: `Save the skill ${head.name}`,
-      paths: [absolute],
-      targets: [absolute],
-      onConflict: "refuse",
-      plan: async (view) => {
-        await lookBeforeWrite(view, file);
-        return {
-          changes: [{ op: "write", path: file, body }],
-          answer: () => ({ ...head, path: absolute, scope: "project" }),
-        };
-      },
+      file,
+      body,
+      answer: () => ({ ...head, path: absolutePath(workspace.path, file), scope: "project" }),
     });
-    return { json };
+    return { json: await services.changes.run(context, request) };
   },
 });
 
