@@ -15,6 +15,7 @@ import {
   type EngineCall,
   type PermittedCall,
 } from "../lib/engine/access.ts";
+import { failureForViewers } from "../lib/engine/failure.ts";
 import { ApiError } from "../lib/errors.ts";
 import { isJsonObject } from "../lib/json.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
@@ -73,9 +74,11 @@ async function proxyEngine(context: Context): Promise<Reply> {
   if (context.upgrade) return { tunnel: await engineTunnel(context, call, target, below) };
   const pinned = await pinBody(call, await bodyOf(request), allowedDirectories(context));
   const permitted = await permitCall(context, call, pinned);
-  const cleaned = call.secret && !scopeReaches(context.caller.scope, "collaborator");
-  const headers = cleaned ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
+  const isViewer = !scopeReaches(context.caller.scope, "collaborator");
+  const headers = isViewer ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
   const response = await send(context, permitted, { ...target, headers }, below);
+  // Errors of the engine quote the file that it could not read.
+  const cleaned = isViewer && (call.secret || response.status >= 400);
   return cleaned && response.body ? cleanedReply(response, response.body, target) : { response };
 }
 
@@ -195,7 +198,7 @@ async function cleanedReply(
       scope: "viewer",
     });
   }
-  const value = parsedAnswer(bytes, status);
+  const value = failureForViewers(parsedAnswer(bytes, status));
   // A list stays one: it has no place for the mark that something is left out.
   const json = isJsonObject(value) ? answerFor("viewer", value) : redact(value).value;
   return { status, json };
