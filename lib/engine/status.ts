@@ -8,6 +8,7 @@ import {
   type EngineConfig,
 } from "../engine.ts";
 import { ApiError } from "../errors.ts";
+import { configFailure, failureSentence } from "./failure.ts";
 import { isJsonObject } from "../json.ts";
 
 /** What keeps an engine from being used. */
@@ -23,7 +24,8 @@ export type EngineProblem =
   | "credentials_wrong"
   | "not_an_engine"
   | "old_version"
-  | "unhealthy";
+  | "unhealthy"
+  | "misconfigured";
 
 /** One look at an engine: the answer to "why does it not work?". */
 export interface EngineStatus {
@@ -76,11 +78,29 @@ export async function lookAtEngine(
       const message = `The engine at ${base.origin} is too old to say how it is; bring it up to date: opencode upgrade.`;
       status.problem = { code: "old_version", message };
     }
+    status.problem ??= await workspaceProblem(fetch, config, signal, base).catch(() => null);
     status.ok = status.problem === null;
   } catch (error) {
     status.problem = failureProblem(error);
   }
   return status;
+}
+
+/**
+ * What keeps a healthy engine from serving this workspace: then it answers so to whatever it is asked for it. Being slow
+ * is no problem: the first request has it read the workspace's files.
+ */
+async function workspaceProblem(
+  fetch: typeof globalThis.fetch,
+  config: EngineConfig,
+  signal: AbortSignal,
+  { origin }: URL,
+): Promise<EngineStatus["problem"]> {
+  const response = await askEngine(fetch, config, { method: "GET", path: "/path", signal, patienceMs });
+  const failure = configFailure(parsedOrText((await response.text()).trim()));
+  if (response.ok || failure === null) return null;
+  const message = `The engine at ${origin} answers, but cannot work here. ${failureSentence(failure)} Once that is put right it has to be reloaded.`;
+  return { code: "misconfigured", message };
 }
 
 /** Whether something else answers as an engine does: old ones have no `/global/health`. */

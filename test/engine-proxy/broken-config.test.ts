@@ -52,4 +52,12 @@ describe("an engine that cannot read its configuration", () => {
     const { text } = await server.request("GET", "/opencode/session");
     expect(text).toContain("a-very-secret-key");
   });
+
+  test("is not called usable: the status names the file and the place", async () => {
+    const { json, text } = await server.request("GET", "~/engine", { token: viewer });
+    expect(json).toMatchObject({ ok: false, reachable: true, problem: { code: "misconfigured" } });
+    expect(text).toContain(join(server.workspace, "opencode.json"));
+    expect(text).toContain("line 3");
+    expect(text).not.toContain("a-very-secret-key");
+  });
 });
