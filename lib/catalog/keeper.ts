@@ -33,6 +33,8 @@ interface Piece {
 
 /** Beyond this many reports at once it is quicker, and takes less memory, to look at everything. */
 const mostReports = 200_000;
+/** A directory that could not be looked into is tried again after this long, milliseconds. */
+const retryMs = 1000;
 /** So many entries of a directory are compared in one go. */
 const pieceSize = 1000;
 
@@ -46,6 +48,9 @@ export class CatalogKeeper {
   readonly #source: Source;
   readonly #raise: (change: FileChange) => void;
   readonly #units = new Map<string, Unit>();
+  /** Directories that the storage failed at; they are due again when the timer ends. */
+  readonly #failed = new Map<string, Unit>();
+  #retry: ReturnType<typeof setTimeout> | undefined;
   /** Our own commits come before reports: their callers wait. */
   readonly #urgent: (() => Promise<void>)[] = [];
   readonly #held = new Set<readonly string[]>();
@@ -118,7 +123,10 @@ export class CatalogKeeper {
   async own(changes: readonly Change[]): Promise<void> {
     if (!this.#built) return this.report(changes.flatMap(pathsOf));
     await new Promise<void>((resolve) => {
-      this.#urgent.push(() => this.#takeIn(changes).finally(resolve));
+      // What cannot be taken in now is looked at again like anybody's change.
+      const take = (): Promise<void> =>
+        this.#takeIn(changes).catch(() => this.#failAt(changes.flatMap(pathsOf)));
+      this.#urgent.push(() => take().finally(resolve));
       this.#kick();
     });
   }
@@ -127,6 +135,7 @@ export class CatalogKeeper {
   close(): void {
     this.#closed = true;
     this.#units.clear();
+    clearTimeout(this.#retry);
     this.#kick();
   }
 
@@ -143,11 +152,29 @@ export class CatalogKeeper {
     return now;
   }
 
-  #enqueue(dir: string, names: readonly string[] | null): void {
-    const unit = this.#units.get(dir);
-    if (!unit) this.#units.set(dir, { names: names && new Set(names) });
-    else if (names === null) unit.names = null;
-    else for (const name of names) unit.names?.add(name);
+  #enqueue(dir: string, names: Iterable<string> | null): void {
+    add(this.#units, dir, names);
+  }
+
+  #failAt(paths: readonly string[]): void {
+    for (const path of paths) {
+      const { dir, name } = split(path);
+      this.#fail(dir, [name]);
+    }
+  }
+
+  /** Puts off a look that the storage failed at: what could not be seen must not be missing for good. */
+  #fail(dir: string, names: Iterable<string> | null): void {
+    add(this.#failed, dir, names);
+    if (this.#closed) return;
+    this.#retry ??= setTimeout(() => {
+      this.#retry = undefined;
+      for (const [failed, unit] of this.#failed) this.#enqueue(failed, unit.names);
+      this.#failed.clear();
+      this.#kick();
+    }, retryMs);
+    // A waiting timer must not keep a process alive; runtimes without processes have no unref.
+    (this.#retry as { unref?: () => void }).unref?.();
   }
 
   #kick(): void {
@@ -159,14 +186,15 @@ export class CatalogKeeper {
   async #run(): Promise<void> {
     const slices = new Slices();
     for (;;) {
-      // A storage that fails leaves the index as it was; whoever asks for the file itself is told why.
+      // A storage that fails leaves the index as it was for now; whoever asks for the file itself is told why.
       const urgent = this.#urgent.shift();
       if (urgent) await urgent().catch(() => undefined);
       else {
         const [next] = this.#units;
         if (!next) break;
-        this.#units.delete(next[0]);
-        await this.#look(next[0], next[1].names).catch(() => undefined);
+        const [dir, { names }] = next;
+        this.#units.delete(dir);
+        await this.#look(dir, names).catch(() => this.#fail(dir, names));
       }
       await slices.breathe();
     }
@@ -328,6 +356,13 @@ export class CatalogKeeper {
     }
     return known;
   }
+}
+
+function add(units: Map<string, Unit>, dir: string, names: Iterable<string> | null): void {
+  const unit = units.get(dir);
+  if (!unit) units.set(dir, { names: names && new Set(names) });
+  else if (names === null) unit.names = null;
+  else for (const name of names) unit.names?.add(name);
 }
 
 function split(path: string): { dir: string; name: string } {

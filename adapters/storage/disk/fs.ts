@@ -138,6 +138,16 @@ export function storageError(error: unknown, path: string): StorageError {
   );
 }
 
+const exhaustion: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENFILE", "ENOMEM"]);
+
+/**
+ * Whether the system refused because it or this process has no more to give: no descriptors, watches or memory. That
+ * says nothing of the directory that was asked for, which must not pass for an unreadable one.
+ */
+export function isExhausted(error: unknown): boolean {
+  return exhaustion.has(errno(error instanceof StorageError ? error.cause : error));
+}
+
 /** Lets other work run. */
 export function breathe(): Promise<void> {
   return new Promise((resolve) => {

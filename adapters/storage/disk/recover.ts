@@ -91,9 +91,10 @@ export async function sweep(
   const slices = new Slices();
   const pending = [from];
   for (let rel = pending.pop(); rel !== undefined; rel = pending.pop()) {
-    const dir = openOrSkip(context.tree, rel);
-    if (dir === null) continue;
+    let dir: Dir | null = null;
     try {
+      dir = openOrSkip(context.tree, rel);
+      if (dir === null) continue;
       for (const child of context.fs.direntsSync(dir.path)) {
         const { name } = child;
         if (name.startsWith(".owtmp-") && temporaryName.test(name)) {
@@ -107,7 +108,7 @@ export async function sweep(
     } catch {
       // One directory that cannot be swept must not keep the others from it.
     } finally {
-      dir.close();
+      dir?.close();
     }
   }
 }

@@ -1,6 +1,6 @@
 import { StorageError, compareCodePoints, storagePathParts, temporaryName } from "../../../lib/storage.ts";
 import type { Entry } from "../../../lib/storage.ts";
-import { breathe, errno, storageError } from "./fs.ts";
+import { breathe, errno, isExhausted, storageError } from "./fs.ts";
 import { entryOf } from "./revision.ts";
 import { batchSize, canUseHelper, WalkHelpers, type Pending } from "./walk-helper.ts";
 import { joinPath } from "./tree.ts";
@@ -136,6 +136,7 @@ export async function* walkTree(
         });
       } catch (error) {
         // Whatever the system refuses is skipped; what a caller's own function throws is not.
+        if (isExhausted(error)) throw storageError(error, next.shown);
         if (errno(error) === "") throw error;
       } finally {
         dir.close();
@@ -175,12 +176,12 @@ async function* helped(
   }
 }
 
-/** Opens a directory of a walk; null when it went away, became a link or may not be read. */
+/** Opens a directory of a walk; null when it went away, became a link or may not be read. Throws when no descriptor is left. */
 export function openOrSkip(tree: DiskTree, rel: string): Dir | null {
   try {
     return tree.openDir(rel, true);
   } catch (error) {
-    if (error instanceof StorageError) return null;
+    if (error instanceof StorageError && !isExhausted(error)) return null;
     throw error;
   }
 }

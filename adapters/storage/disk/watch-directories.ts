@@ -2,14 +2,12 @@ import { promises, readFileSync, watch as watchDirectory } from "node:fs";
 import type { FSWatcher } from "node:fs";
 import { temporaryName } from "../../../lib/storage.ts";
 import type { Watch, WatchBatch } from "../../../lib/storage.ts";
-import { errno } from "./fs.ts";
+import { isExhausted } from "./fs.ts";
 import type { Dirent } from "./fs.ts";
 import { joinPath } from "./tree.ts";
 import type { Dir, DiskTree } from "./tree.ts";
 import { Slices, largeDirectory, openOrSkip } from "./walk.ts";
 
-/** What the system says when it grants no more watches. Anything else concerns one directory, which went away. */
-const exhausted: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENFILE", "ENOMEM"]);
 /** Reports gather for this long, milliseconds: what a program changes in one go is told in one go. */
 export const gatherMs: number = 50;
 
@@ -113,7 +111,8 @@ class DirectoryWatches implements Watch {
       watcher.on("error", () => this.#take(rel, "rename", null));
       this.#watched.set(rel, watcher);
     } catch (error) {
-      if (exhausted.has(errno(error))) throw error;
+      // Anything else concerns this directory alone, which went away.
+      if (isExhausted(error)) throw error;
     }
   }
 
@@ -122,7 +121,8 @@ class DirectoryWatches implements Watch {
     try {
       if (fs.fstatSync(dir.fd).size <= largeDirectory) return fs.direntsSync(dir.path);
       return await promises.readdir(dir.path, { withFileTypes: true });
-    } catch {
+    } catch (error) {
+      if (isExhausted(error)) throw error;
       // It may not be read, or is gone; what is not listed is not watched.
       return [];
     }
