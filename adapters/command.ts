@@ -15,7 +15,7 @@ import { startLines, verboseLines } from "../lib/start-lines.ts";
 import { version } from "../lib/version.ts";
 import type { EngineProcess } from "./engine-process.ts";
 import type { RunningServer } from "./local/server.ts";
-import { canWriteTo, readSettingsFile, realDirectory } from "./node/machine.ts";
+import { canWriteTo, readSettingsFile, realDirectory, workspaceProblem } from "./node/machine.ts";
 import { startServer } from "./runtime.ts";
 
 /** What a command line, an environment and a settings file come to. */
@@ -26,6 +26,15 @@ interface Settings {
 
 function complain(text: string): void {
   process.stderr.write(`openwork-server: ${text}\n`);
+}
+
+/** A workspace that is not what it should be would look as if it were empty. */
+function badWorkspaces({ workspaces, readOnly }: ServerConfig): string[] {
+  return workspaces
+    .filter(({ workspaceType }) => workspaceType === "local")
+    .map(({ path }) => [path, workspaceProblem(path, readOnly)] as const)
+    .filter(([, problem]) => problem !== null)
+    .map(([path, problem]) => `Workspace ${path} ${problem}.`);
 }
 
 /** Reads flags, environment and settings file; null when the command line only asked for a text. */
@@ -55,7 +64,8 @@ async function readSettings(argv: readonly string[]): Promise<Settings | null> {
   const unwritable = canWriteTo(config.dataDir)
     ? []
     : [`The data directory ${config.dataDir} cannot be written: no write would be in the audit log.`];
-  for (const warning of [...unknown, ...missing, ...mistyped, ...warnings, ...unwritable]) complain(warning);
+  const all = [...unknown, ...missing, ...mistyped, ...warnings, ...unwritable, ...badWorkspaces(config)];
+  for (const warning of all) complain(warning);
   return { config, verbose: isVerbose(flags) };
 }
 

@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, realpathSync, rmdirSync, statSync } from "node:fs";
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmdirSync,
+  statSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { ConfigError } from "../../lib/config.ts";
 
@@ -8,6 +17,31 @@ export function realDirectory(path: string): string | null {
     return statSync(path).isDirectory() ? realpathSync.native(path) : null;
   } catch {
     return null;
+  }
+}
+
+/** What keeps a directory from being served, as the end of a sentence; null when nothing does. */
+export function workspaceProblem(path: string, readOnly: boolean): string | null {
+  try {
+    if (!statSync(path).isDirectory()) return "is no directory: its endpoints answer with errors";
+  } catch (error) {
+    const code = errorCode(error);
+    if (code === "ENOENT") return "is not there: it reads as empty, and the first write makes it";
+    return `cannot be reached (${code}): its endpoints answer with errors`;
+  }
+  if (!isAllowed(path, constants.R_OK | constants.X_OK))
+    return "may not be read by this user: its endpoints answer with errors";
+  if (!readOnly && !isAllowed(path, constants.W_OK))
+    return "may not be written by this user: every write into it is refused";
+  return null;
+}
+
+function isAllowed(path: string, mode: number): boolean {
+  try {
+    accessSync(path, mode);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -46,7 +46,7 @@ function entries({ sources, paths, cwd, configDir, serveCwd }: WorkspaceInput): 
   return serveCwd && !paths.isRoot(cwd) ? [fromCwd(cwd)] : [];
 }
 
-/** Leaves one entry per real directory, the first (I95), and tells about the others and about missing ones. */
+/** Leaves one entry per real directory, the first (I95), and tells about the others. */
 function distinct(list: readonly Entry[], { realPath, sources }: WorkspaceInput): Entry[] {
   const seen = new Map<string, string>();
   const kept: Entry[] = [];
@@ -58,8 +58,6 @@ function distinct(list: readonly Entry[], { realPath, sources }: WorkspaceInput)
       sources.warn(`Workspace ${entry.path} is the same directory as ${earlier} and left out.`);
       continue;
     }
-    if (isLocal && real === null)
-      sources.warn(`Workspace ${entry.path} is not there (yet), or is no directory.`);
     seen.set(entry.path, entry.path);
     if (real !== null) seen.set(real, entry.path);
     kept.push(entry);

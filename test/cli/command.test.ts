@@ -186,6 +186,15 @@ describe("a start", () => {
     const server = await start({ flags: ["--log-format", "json"], env: { OPENWORK_RUN_ID: "" } });
     await server.request("GET", "/whoami");
     await server.stop();
+  test("a workspace that cannot be served as it is is told by its path", async () => {
+    await writeFile(join(home, "a-file"), "");
+    const flags = ["missing", "a-file", "a-file/below"].flatMap((name) => ["--workspace", join(home, name)]);
+    const log = (await start({ flags })).log();
+    expect(log).toContain(`Workspace ${join(home, "missing")} is not there: it reads as empty`);
+    expect(log).toContain(`Workspace ${join(home, "a-file")} is no directory: its endpoints answer`);
+    expect(log).toContain(`Workspace ${join(home, "a-file/below")} cannot be reached (ENOTDIR)`);
+    expect(log.match(/: Workspace /g)).toHaveLength(3);
+  });
     const records = server
       .log()
       .trimEnd()

@@ -3,10 +3,13 @@ import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { nodeFs } from "../../adapters/storage/disk/fs.ts";
+import { nodeFs, type DiskFs } from "../../adapters/storage/disk/fs.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import type { Entry } from "../../lib/storage.ts";
+import { systemError } from "../storage/faulty-fs.ts";
 import { find, sorted } from "./support.ts";
+
+const O_PATH = 0o10000000;
 
 let dir = "";
 beforeAll(() => {
@@ -36,6 +39,16 @@ function byPath(entries: Entry[]): Map<string, Entry> {
   return new Map(entries.map((entry) => [entry.path, entry]));
 }
 
+/** The file system with a directory that this process may not read. */
+const shut = (path: string): DiskFs => ({
+  ...nodeFs,
+  openSync: (...args) => {
+    // As the system has it: a handle alone needs no permission.
+    if (args[0] === path && (args[1] & O_PATH) === 0) throw systemError("EACCES", "open");
+    return nodeFs.openSync(...args);
+  },
+});
+
 describe("a walk of more entries than one goes through alone", () => {
   test("finds what find finds, each once, with what stat tells", async () => {
     const storage = createDiskStorage(dir);
@@ -59,6 +72,14 @@ describe("a walk of more entries than one goes through alone", () => {
     const watch = await storage.watch(() => undefined);
     expect(byPath(await walk(storage))).toEqual(byPath(alone));
     await watch?.close();
+  });
+
+  test("a root that may not be read is refused, not taken for an empty one; below, it is left out", async () => {
+    await expect(walk(createDiskStorage(dir, { fs: shut(dir) }))).rejects.toMatchObject({ code: "denied" });
+    const entries = await walk(createDiskStorage(dir, { fs: shut(join(dir, "flat")) }));
+    expect(entries.some(({ path }) => path.startsWith("flat/"))).toBe(false);
+    expect(entries.some(({ path }) => path.startsWith("d0/"))).toBe(true);
+    expect(await walk(createDiskStorage(join(dir, "nowhere")))).toEqual([]);
   });
 
   test("goes on alone when the help cannot be started or dies", async () => {

@@ -123,7 +123,9 @@ export async function* walkTree(
   try {
     for (let next = pending.pop(); next; next = pending.pop()) {
       options.signal?.throwIfAborted();
-      const dir = openOrSkip(tree, next.rel);
+      // Below, what may not be read is left out; a tree that may not be read at all must not look empty.
+      const isTop = next.rel === top.rel;
+      const dir = isTop ? openTop(tree, next.rel) : openOrSkip(tree, next.rel);
       if (dir === null) continue;
       const before = batch.length;
       try {
@@ -173,6 +175,16 @@ async function* helped(
     if (done) return value;
     yield value;
     if (slices.due()) await slices.turn();
+  }
+}
+
+/** Opens the directory that a walk begins at; null when it went away. */
+function openTop(tree: DiskTree, rel: string): Dir | null {
+  try {
+    return tree.openDir(rel, true);
+  } catch (error) {
+    if (error instanceof StorageError && error.code !== "denied" && !isExhausted(error)) return null;
+    throw error;
   }
 }
 
