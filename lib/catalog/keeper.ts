@@ -1,3 +1,4 @@
+import { DirectoryQueue } from "./directory-queue.ts";
 import { CatalogIndex } from "./index.ts";
 import { Slices } from "../slices.ts";
 import {
@@ -19,11 +20,6 @@ export interface FileChange {
 }
 
 type Source = Pick<ReadableStorage, "stat" | "list" | "walk">;
-
-/** A directory to look into: at some names, or at all of them. */
-interface Unit {
-  names: Set<string> | null;
-}
 
 /** Part of a directory: what was known of it, and what is found there now. */
 interface Piece {
@@ -47,9 +43,9 @@ export class CatalogKeeper {
   readonly index: CatalogIndex = new CatalogIndex();
   readonly #source: Source;
   readonly #raise: (change: FileChange) => void;
-  readonly #units = new Map<string, Unit>();
+  readonly #queue = new DirectoryQueue();
   /** Directories that the storage failed at; they are due again when the timer ends. */
-  readonly #failed = new Map<string, Unit>();
+  readonly #failed = new DirectoryQueue();
   #retry: ReturnType<typeof setTimeout> | undefined;
   /** Our own commits come before reports: their callers wait. */
   readonly #urgent: (() => Promise<void>)[] = [];
@@ -84,15 +80,15 @@ export class CatalogKeeper {
     const sorted = now.length > 1 ? now.toSorted((a, b) => a.length - b.length) : now;
     for (const path of sorted) {
       const { dir, name } = split(path);
-      this.#enqueue(dir, [name]);
+      this.#queue.add(dir, [name]);
     }
     this.#kick();
   }
 
   /** Looks at everything, soon. */
   reportAll(): void {
-    this.#units.clear();
-    this.#enqueue("", null);
+    this.#queue.clear();
+    this.#queue.add("", null);
     this.#kick();
   }
 
@@ -134,13 +130,13 @@ export class CatalogKeeper {
   /** Stops looking. */
   close(): void {
     this.#closed = true;
-    this.#units.clear();
+    this.#queue.clear();
     clearTimeout(this.#retry);
     this.#kick();
   }
 
   #busy(): boolean {
-    return this.#running || this.#units.size > 0 || this.#urgent.length > 0;
+    return this.#running || !this.#queue.isEmpty || this.#urgent.length > 0;
   }
 
   #sortOut(paths: readonly string[]): string[] {
@@ -152,10 +148,6 @@ export class CatalogKeeper {
     return now;
   }
 
-  #enqueue(dir: string, names: Iterable<string> | null): void {
-    add(this.#units, dir, names);
-  }
-
   #failAt(paths: readonly string[]): void {
     for (const path of paths) {
       const { dir, name } = split(path);
@@ -165,12 +157,11 @@ export class CatalogKeeper {
 
   /** Puts off a look that the storage failed at: what could not be seen must not be missing for good. */
   #fail(dir: string, names: Iterable<string> | null): void {
-    add(this.#failed, dir, names);
+    this.#failed.add(dir, names);
     if (this.#closed) return;
     this.#retry ??= setTimeout(() => {
       this.#retry = undefined;
-      for (const [failed, unit] of this.#failed) this.#enqueue(failed, unit.names);
-      this.#failed.clear();
+      for (let look = this.#failed.next(); look; look = this.#failed.next()) this.#queue.add(...look);
       this.#kick();
     }, retryMs);
     // A waiting timer must not keep a process alive; runtimes without processes have no unref.
@@ -190,10 +181,9 @@ export class CatalogKeeper {
       const urgent = this.#urgent.shift();
       if (urgent) await urgent().catch(() => undefined);
       else {
-        const [next] = this.#units;
+        const next = this.#queue.next();
         if (!next) break;
-        const [dir, { names }] = next;
-        this.#units.delete(dir);
+        const [dir, names] = next;
         await this.#look(dir, names).catch(() => this.#fail(dir, names));
       }
       await slices.breathe();
@@ -270,7 +260,8 @@ export class CatalogKeeper {
       return entries.filter((entry) => names.has(split(entry.path).name));
     } catch (error) {
       if (!(error instanceof StorageError)) throw error;
-      if (error.code === "denied") return [];
+      // When the root itself may not be read, nothing is known of the files: they are not gone.
+      if (error.code === "denied" && dir !== "") return [];
       if (error.code === "outside" || error.code === "not_a_directory") return null;
       throw error;
     }
@@ -279,9 +270,9 @@ export class CatalogKeeper {
   async #look(dir: string, names: ReadonlySet<string> | null): Promise<void> {
     const parent = split(dir);
     // An unknown directory is found by looking at it from above, and then as a whole.
-    if (!this.index.isDir(dir)) return this.#enqueue(parent.dir, [parent.name]);
+    if (!this.index.isDir(dir)) return this.#queue.add(parent.dir, [parent.name]);
     const now = await this.#list(dir, names);
-    if (now === null && dir !== "") return this.#enqueue(parent.dir, [parent.name]);
+    if (now === null && dir !== "") return this.#queue.add(parent.dir, [parent.name]);
     const self = dir === "" ? null : await this.#source.stat(dir);
     await this.#compare(dir, names, now ?? []);
     if (self?.kind === "dir") this.index.put([{ ...self, path: dir }]);
@@ -334,7 +325,7 @@ export class CatalogKeeper {
       if (entry.kind === "dir") {
         if (!same) raised.push({ type: "mkdir", path: entry.path });
         // A directory that is reported may be another one of the same name.
-        this.#enqueue(entry.path, null);
+        this.#queue.add(entry.path, null);
       }
       if (same && this.index.holds(entry)) continue;
       changed.push(entry);
@@ -356,13 +347,6 @@ export class CatalogKeeper {
     }
     return known;
   }
-}
-
-function add(units: Map<string, Unit>, dir: string, names: Iterable<string> | null): void {
-  const unit = units.get(dir);
-  if (!unit) units.set(dir, { names: names && new Set(names) });
-  else if (names === null) unit.names = null;
-  else for (const name of names) unit.names?.add(name);
 }
 
 function split(path: string): { dir: string; name: string } {
