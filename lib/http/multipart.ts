@@ -126,7 +126,7 @@ class FormReader {
       if (done) this.#end();
       else this.#write(value);
     } catch (cause) {
-      this.#problem ??= cause instanceof Error ? cause.message : "it does not parse";
+      this.#problem ??= cause instanceof URIError ? brokenName : parseProblem(cause);
     }
   }
 
@@ -184,6 +184,13 @@ function describe(error: MultipartError): string {
       return `it has more than ${limits.maxParts} parts, or a field of more than ${limits.maxFieldSize} bytes`;
   }
 }
+
+/** The parser decodes what RFC 7578 (section 4.2) does not allow in forms, and throws. */
+const brokenName =
+  "the %XX escapes of a filename* are no UTF-8; the name may also be sent as it is in filename";
+
+const parseProblem = (cause: unknown): string =>
+  cause instanceof Error ? cause.message : "it does not parse";
 
 function malformed(problem: string): ApiError {
   return new ApiError("invalid_payload", `The body is no multipart/form-data: ${problem}.`);

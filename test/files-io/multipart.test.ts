@@ -110,6 +110,15 @@ describe("forms (I80)", () => {
     }
   });
 
+  test("an extended name that cannot be decoded is told as what it is", async () => {
+    for (const escapes of ["%zz", "%", "%E0%A4", "a%c3"]) {
+      const form = `--B\r\nContent-Disposition: form-data; name="file"; filename="f"; filename*=UTF-8''${escapes}\r\n\r\nx\r\n--B--`;
+      await expect(
+        partsOf([new TextEncoder().encode(form)], "multipart/form-data; boundary=B"),
+      ).rejects.toThrow("the %XX escapes of a filename* are no UTF-8");
+    }
+  });
+
   const head = 'Content-Disposition: form-data; name="file"; filename="f"\r\n\r\n';
   test.each([
     ["nothing", ""],
