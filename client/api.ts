@@ -63,6 +63,7 @@ export type ErrorCode =
   | "ui_disabled"
   | "unauthorized"
   | "workspace_not_found"
+  | "unsupported_media_type"
   | "workspace_unauthorized"
   | "write_denied"
   | "unreachable"

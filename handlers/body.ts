@@ -1,5 +1,6 @@
 import { getDotPath, safeParse } from "valibot";
 import { ApiError } from "../lib/errors.ts";
+import { insistOnPlainBody } from "../lib/http/content-encoding.ts";
 import { readBody } from "../lib/http/request-body.ts";
 import type { Share } from "../lib/quota.ts";
 import type { Schema } from "../lib/route.ts";
@@ -28,6 +29,7 @@ export async function readJsonBody(
 ): Promise<HeldBody> {
   const { release } = share;
   try {
+    insistOnPlainBody(request);
     const take = (bytes: number): void => share.add(bytes);
     const bytes = await readBody(request, { maxBytes, tooLarge: () => tooLarge(maxBytes), take });
     return { value: parse(bytes, schema), release };

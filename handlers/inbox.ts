@@ -9,6 +9,7 @@ import {
   type MailboxItem,
 } from "../lib/files/mailbox.ts";
 import { download } from "../lib/files/download.ts";
+import { insistOnPlainBody } from "../lib/http/content-encoding.ts";
 import { readForm } from "../lib/http/multipart.ts";
 import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -88,6 +89,7 @@ const uploadToInbox = route({
     "file_required",
     "invalid_path",
     "file_too_large",
+    "unsupported_media_type",
     "conflict",
   ],
   async handle(context) {
@@ -125,6 +127,7 @@ async function receive(context: Context, fromQuery: string): Promise<Received> {
   let wanted = fromQuery.trim();
   let filename = "";
   let upload: Upload | null = null;
+  insistOnPlainBody(context.request);
   const contentType = contentTypeOf(context.request);
   try {
     for await (const part of readForm(formBody(context, maxBytes), contentType)) {

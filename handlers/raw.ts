@@ -4,6 +4,7 @@ import { resolveClientPath } from "../lib/client-paths.ts";
 import { download, preconditionFailed } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
 import { checkWriteConditions, etagOf } from "../lib/http/conditions.ts";
+import { insistOnPlainBody } from "../lib/http/content-encoding.ts";
 import { mediaTypeOf } from "../lib/http/media-type.ts";
 import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -82,10 +83,18 @@ const writeRaw = route({
     updatedAt: v.number(),
     revision: v.string(),
   }),
-  errors: ["invalid_path", "invalid_payload", "file_too_large", "precondition_failed", "conflict"],
+  errors: [
+    "invalid_path",
+    "invalid_payload",
+    "file_too_large",
+    "unsupported_media_type",
+    "precondition_failed",
+    "conflict",
+  ],
   async handle(context) {
     const { request, workspace, services } = context;
     const { storage } = workspace;
+    insistOnPlainBody(request);
     if (request.headers.has("content-range")) {
       throw new ApiError(
         "invalid_payload",

@@ -52,6 +52,7 @@ export const errorStatus = {
   file_too_large: 413,
   body_too_large: 413,
   not_text: 415,
+  unsupported_media_type: 415,
   range_not_satisfiable: 416,
   invalid_jsonc: 422,
   invalid_description: 422,

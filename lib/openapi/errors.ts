@@ -32,7 +32,9 @@ function implied(route: Route): ErrorCode[] {
       : []),
     ...(ofWorkspace || route.writes ? storageErrors : []),
     ...(route.query ? (["invalid_query", "invalid_path"] as const) : []),
-    ...(route.body ? (["invalid_json", "invalid_payload", "body_too_large"] as const) : []),
+    ...(route.body
+      ? (["invalid_json", "invalid_payload", "body_too_large", "unsupported_media_type"] as const)
+      : []),
     ...(route.writes ? writeErrors : []),
   ];
 }

@@ -136,6 +136,15 @@ describe.each(["memory", "disk"] as const)("the inbox over %s", (kind) => {
     });
   });
 
+  test("a compressed form is a 415, and nothing of it stays", async () => {
+    using subject = await start(kind);
+    const form = formOf([file("coded")]);
+    const headers = { ...form.headers, "content-encoding": "gzip" };
+    const refused = await upload(subject, [file("coded")], "", { headers });
+    expect([refused.status, refused.json.code]).toEqual([415, "unsupported_media_type"]);
+    expect((await subject.client.get(`${subject.ws}/inbox`)).json).toEqual({ items: [] });
+  });
+
   test("manual: the host sees the destination before a byte is kept; a denial leaves nothing", async () => {
     using subject = await start(kind, { approval: { mode: "manual", timeoutMs: 5000 } });
     const sent = upload(subject, [file("q.txt", "hello")]);

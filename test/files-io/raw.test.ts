@@ -187,6 +187,25 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     if (subject.dir) expect(leftovers(subject.dir)).toEqual([]);
   });
 
+  test("a compressed body is a 415 that names what is taken, and nothing of it stays", async () => {
+    using subject = await start(kind);
+    for (const coding of ["gzip", "br", "identity, gzip"]) {
+      const headers = { "content-encoding": coding };
+      const refused = await raw(subject, "PUT", "coded", { body: "x", headers });
+      expect([refused.status, refused.json.code, refused.headers.get("accept-encoding")]).toEqual([
+        415,
+        "unsupported_media_type",
+        "identity",
+      ]);
+    }
+    expect((await raw(subject, "GET", "coded")).status).toBe(404);
+    const json = { body: "{}", headers: { "content-encoding": "gzip" } };
+    const refused = await subject.client.send("POST", `${subject.ws}/plugins`, json);
+    expect([refused.status, refused.json.code]).toEqual([415, "unsupported_media_type"]);
+    const plain = { "content-encoding": "identity" };
+    expect((await raw(subject, "PUT", "plain", { body: "x", headers: plain })).status).toBe(201);
+  });
+
   test("stat tells what a path is", async () => {
     using subject = await start(kind);
     await put(subject.storage, "d/x.json", "{}");
