@@ -13,6 +13,7 @@ import {
   mostItems,
   type FailedItem,
 } from "../lib/files/batches.ts";
+import { plainObject } from "../lib/json.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { isClosedTo } from "../lib/protected-paths.ts";
 import type { Reply } from "../lib/reply.ts";
@@ -92,7 +93,7 @@ const readBatch = route({
   },
 });
 
-const writeSchema = v.object(
+const writeSchema = plainObject(
   {
     path: pathSchema,
     contentBase64: v.string("contentBase64 must be a string"),

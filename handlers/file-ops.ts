@@ -3,6 +3,7 @@ import type { ChangeItem } from "../lib/changes/items.ts";
 import { fingerprint } from "../lib/changes/plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/files/batches.ts";
+import { plainObject } from "../lib/json.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Change } from "../lib/storage.ts";
@@ -14,7 +15,7 @@ const text = (
 ): v.OptionalSchema<v.NullableSchema<v.StringSchema<string>, undefined>, undefined> =>
   v.optional(v.nullable(v.string(`${name} must be a string`)));
 
-const operationSchema = v.object(
+const operationSchema = plainObject(
   {
     type: text("type"),
     path: text("path"),

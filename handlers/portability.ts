@@ -4,7 +4,7 @@ import { exportFiles } from "../lib/portability/export.ts";
 import { matchesGlob } from "../lib/glob.ts";
 import { opencodeTarget } from "../lib/portability/import-config.ts";
 import type { ImportInput } from "../lib/portability/import.ts";
-import { jsonObject } from "../lib/json.ts";
+import { jsonObject, plainObject } from "../lib/json.ts";
 import { openworkPath, readOpencode, readOpenwork, type Reader } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
@@ -14,7 +14,7 @@ import { parentPlaces, workspacePlaces } from "../lib/opencode/skill-discovery.t
 import { maybeText, problemsSchema } from "./markdown-schemas.ts";
 import { parentsToGitRoot } from "./skills.ts";
 
-const portableFiles = v.array(v.object({ path: v.string(), contentBase64: v.string() }));
+const portableFiles = v.array(plainObject({ path: v.string(), contentBase64: v.string() }));
 const mostEntries = 1000;
 
 /** The two configurations as an export carries them. */
@@ -132,7 +132,7 @@ function protection(context: Context): (name: string) => boolean {
   return (name) => patterns.some((pattern) => matchesGlob(pattern, name.toLowerCase()));
 }
 
-const mode = v.object({
+const mode = plainObject({
   opencode: v.optional(v.unknown()),
   openwork: v.optional(v.unknown()),
   skills: v.optional(v.unknown()),
@@ -149,7 +149,7 @@ const importBody = v.object({
   skills: v.nullish(
     v.pipe(
       v.array(
-        v.object({
+        plainObject({
           name: maybeText,
           content: maybeText,
           description: maybeText,
@@ -163,7 +163,7 @@ const importBody = v.object({
   commands: v.nullish(
     v.pipe(
       v.array(
-        v.object({
+        plainObject({
           name: maybeText,
           content: maybeText,
           template: maybeText,

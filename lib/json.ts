@@ -1,4 +1,13 @@
-import { check, custom, metadata, pipe, type GenericSchema } from "valibot";
+import {
+  check,
+  custom,
+  metadata,
+  object,
+  pipe,
+  type GenericSchema,
+  type ObjectEntries,
+  type ObjectSchema,
+} from "valibot";
 
 /** An object of JSON: whatever its prototype, only its own keys count. */
 export type JsonObject = Record<string, unknown>;
@@ -52,3 +61,16 @@ export const jsonObject: GenericSchema<JsonObject> = pipe(
   check((value) => unstorablePath(value) === null, "holds a number that is too large for JSON"),
   metadata({ type: "object" }),
 );
+
+/** Schema of an object with known keys: the one of valibot, which would take a list for an object without any. */
+export function plainObject<E extends ObjectEntries>(
+  entries: E,
+  message = "must be an object",
+): ObjectSchema<E, string> {
+  const schema = object(entries, message);
+  return {
+    ...schema,
+    "~run": (dataset, config) =>
+      schema["~run"](Array.isArray(dataset.value) ? { ...dataset, value: "a list" } : dataset, config),
+  };
+}

@@ -239,6 +239,28 @@ describe("writing", () => {
     expect((await session.ops({ type: "mkdir", path: [] })).json.code).toBe("invalid_payload");
   });
 
+  test("a list is no object", async () => {
+    const { client, session, storage, workspace } = await serve();
+    for (const [path, body, field] of [
+      [`${session.path}/ops`, { operations: [[]] }, "operations.0"],
+      [`${session.path}/write-batch`, { writes: [[]] }, "writes.0"],
+      [`/workspace/${workspace}/import`, { skills: [[]] }, "skills.0"],
+      [`/workspace/${workspace}/import`, { commands: [[]] }, "commands.0"],
+      [`/workspace/${workspace}/import`, { files: [[]] }, "files.0"],
+      [`/workspace/${workspace}/import`, { mode: [], openwork: { a: 1 } }, "mode"],
+    ] as const) {
+      const answer = await client.post(path, body);
+      expect([path, answer.status, answer.json.code, answer.json.details?.path]).toEqual([
+        path,
+        400,
+        "invalid_payload",
+        field,
+      ]);
+      expect(answer.json.message).toContain("must be an object");
+    }
+    expect(await storage.stat(".opencode")).toBeNull();
+  });
+
   test("one item that fails hinders no other; the same file twice is written in order", async () => {
     const { session, storage } = await serve({ file: "x" });
     const { json } = await session.write(
