@@ -52,6 +52,12 @@ export function readText(
   return first && { from: first.from, value: String(first.value).trim() };
 }
 
+/** The strongest value to the letter, outer blanks and all. */
+export function readVerbatim(sources: Sources, setting: Setting): string | undefined {
+  const first = given(sources, setting)[0];
+  return first && String(first.value);
+}
+
 /** A switch: the strongest source decides, and an unknown word there stops the start (I94). */
 export function readSwitch(sources: Sources, setting: Setting, fallback: boolean): boolean {
   const first = given(sources, setting)[0];

@@ -2,7 +2,7 @@ import { workspaceId } from "../hash.ts";
 import type { WorkspaceConfig } from "../host.ts";
 import type { WorkspaceEntry } from "./file.ts";
 import type { Paths } from "./paths.ts";
-import { parseList, readText, type Sources } from "./sources.ts";
+import { parseList, readText, readVerbatim, type Sources } from "./sources.ts";
 import { settings } from "./table.ts";
 
 /** What a workspace without its own engine settings gets. */
@@ -98,8 +98,9 @@ export function resolveWorkspaces(input: WorkspaceInput): WorkspaceConfig[] {
   const shared: SharedEngine = {
     baseUrl: readText(sources, settings.engineUrl)?.value,
     directory: list.length === 1 ? readText(sources, settings.engineDirectory)?.value : undefined,
-    username: readText(sources, settings.engineUser)?.value,
-    password: readText(sources, settings.enginePassword)?.value,
+    // As they are, like those of a workspace: a blank is a character of a password.
+    username: readVerbatim(sources, settings.engineUser),
+    password: readVerbatim(sources, settings.enginePassword),
   };
   const workspaces = list.map((entry) => workspaceOf(entry, shared, paths));
   for (const { path, baseUrl } of workspaces) {

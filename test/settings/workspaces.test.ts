@@ -179,6 +179,20 @@ describe("engine", () => {
       },
     ]);
   });
+  test("user and password are taken to the letter wherever they come from", () => {
+    const own = { opencodeUsername: " u", opencodePassword: "p " };
+    const expected = { opencode: { username: " u", password: "p " } };
+    const variables = { OPENWORK_OPENCODE_USERNAME: " u", OPENWORK_OPENCODE_PASSWORD: "p " };
+    const workspaces = [{ path: "/a" }];
+    for (const given of [
+      { file: { workspaces: [{ path: "/a", ...own }] } },
+      { file: { workspaces, ...own } },
+      { file: { workspaces }, env: variables },
+      { file: { workspaces }, argv: ["--opencode-username", " u", "--opencode-password", "p "] },
+    ]) {
+      expect(config(given).workspaces).toMatchObject([expected]);
+    }
+  });
   test("the shared directory counts only for a single workspace", () => {
     const argv = ["--opencode-directory", "/d"];
     expect(config({ argv: [...argv, "--workspace", "/a"] }).workspaces[0]).toMatchObject({
