@@ -66,6 +66,9 @@ const quotedAssignment: RegExp = /(?<![\w.-])([A-Za-z_][\w.-]{0,100})=(?:"[^"]+"
 const bearer: RegExp = /\b(bearer)\s{1,4}(?=[\w.~+/=-]*\d)[\w.~+/=-]{8,}/gi;
 const secretHeader: RegExp =
   /\b((?:proxy-)?authorization|(?:x-)?api-key|x-[\w-]{0,40}(?:token|key|secret)|cookie)(\s{0,4}:\s{0,4})\S.*/gi;
+/** Addresses that are secrets themselves: who knows the path may post there. */
+const webhookPath: RegExp =
+  /(\bhttps?:\/\/(?:hooks\.slack(?:-gov)?\.com\/(?:services|workflows|triggers)|(?:[a-z]{1,10}\.)?discord(?:app)?\.com\/api(?:\/v\d{1,2})?\/webhooks|outlook\.office(?:365)?\.com\/webhook|[\w-]{1,80}\.webhook\.office\.com\/webhookb2|hooks\.zapier\.com\/hooks\/[a-z]{1,20}|hook\.(?:[a-z]{2}\d\.)?(?:make|integromat)\.com|maker\.ifttt\.com\/(?:trigger|use)|api\.telegram\.org(?=\/bot))\/)[^\s"'<>?#]+/gi;
 /** Shapes that only tokens have: those of the usual providers, of this server, and JSON web tokens. */
 const tokenShape: RegExp =
   /(?<![\w-])(?:(?:sk|pk|rk)[-_][A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|xox[abeoprs]-[\w-]{10,}|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|npm_[A-Za-z0-9]{30,}|owt_[0-9a-f]{32}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*)/g;
@@ -79,6 +82,7 @@ export function cleanText(text: string): string {
         ? `${scheme ?? ""}://${mask}@`
         : whole,
     )
+    .replace(webhookPath, `$1${mask}`)
     .replace(queryParameter, (whole, mark: string, name: string, value: string) =>
       value !== "" && isSecretName(decodeName(name)) ? `${mark}${name}=${mask}` : whole,
     )
