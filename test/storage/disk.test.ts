@@ -180,6 +180,36 @@ describe("disk", () => {
     await expect.poll(openFiles).toBe(before);
   });
 
+  it("gives a file that grows all the time as it was when it was opened, whole", async () => {
+    const storage = createDiskStorage(root);
+    fs.mkdirSync(root);
+    for (const size of [1000, 2_000_000]) {
+      const before = Buffer.alloc(size, "line of a log\n");
+      fs.writeFileSync(join(root, "log"), before);
+      const file = await storage.read("log");
+      const pieces: Uint8Array[] = [];
+      for await (const piece of file?.body ?? []) {
+        pieces.push(piece);
+        fs.appendFileSync(join(root, "log"), "more\n");
+      }
+      expect(file?.entry.size).toBe(size);
+      expect(Buffer.concat(pieces).equals(before)).toBe(true);
+    }
+  });
+
+  it("fails a stream whose file is rewritten longer", async () => {
+    const storage = createDiskStorage(root);
+    fs.mkdirSync(root);
+    fs.writeFileSync(join(root, "f"), Buffer.alloc(2_000_000, 1));
+    const reader = (await storage.read("f"))?.body.getReader();
+    await reader?.read();
+    fs.writeFileSync(join(root, "f"), Buffer.alloc(3_000_000, 2));
+    const rest = async (): Promise<void> => {
+      while (!(await reader?.read())?.done);
+    };
+    await expect(rest()).rejects.toMatchObject({ code: "io" });
+  });
+
   it("leaves names out that are not UTF-8, and still lists and removes the others", async () => {
     const storage = createDiskStorage(root);
     fs.mkdirSync(join(root, "d"), { recursive: true });

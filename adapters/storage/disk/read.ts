@@ -116,7 +116,54 @@ export async function readWhole(
   });
 }
 
-/** The file as a stream from one open descriptor; the stream fails when the file changes under it. */
+/** So many bytes are looked at again when a file has grown, at the start of what was sent and where it ended then. */
+const sampleSize = 4096;
+
+/**
+ * Watches over a file that is being sent. Of one that grows, such as a log, what was there at first is sent whole; one
+ * that shrinks, or whose bytes change, is no longer the file that the answer began with.
+ */
+class SteadyCheck {
+  readonly #tree: DiskTree;
+  readonly #fd: number;
+  #seen: Stats;
+  #head: Sample | null = null;
+  #last: Sample | null = null;
+
+  constructor(tree: DiskTree, file: OpenFile) {
+    this.#tree = tree;
+    this.#fd = file.fd;
+    this.#seen = file.stats;
+  }
+
+  /** Whether bytes that were just read belong to the file as it was. */
+  accepts(at: number, bytes: Uint8Array): boolean {
+    const now = this.#tree.fs.fstatSync(this.#fd);
+    if (!unchanged(this.#seen, now)) {
+      if (now.size <= this.#seen.size || !this.#holds(this.#head) || !this.#holds(this.#last)) return false;
+      this.#seen = now;
+    }
+    this.#head ??= { at, bytes: bytes.slice(0, sampleSize) };
+    const tail = Math.max(0, bytes.length - sampleSize);
+    this.#last = { at: at + tail, bytes: bytes.slice(tail) };
+    return true;
+  }
+
+  #holds(sample: Sample | null): boolean {
+    if (sample === null) return true;
+    const again = new Uint8Array(sample.bytes.length);
+    const count = this.#tree.fs.readSync(this.#fd, again, 0, again.length, sample.at);
+    return count === again.length && again.every((byte, index) => byte === sample.bytes[index]);
+  }
+}
+
+/** Bytes that were sent. */
+interface Sample {
+  at: number;
+  bytes: Uint8Array;
+}
+
+/** The file as a stream from one open descriptor; the stream fails when the file does anything but grow. */
 export async function readStream(
   tree: DiskTree,
   clock: WriteClock,
@@ -139,6 +186,7 @@ function streamOf(
   stop: number,
 ): ReadableStream<Uint8Array> {
   const { fs } = tree;
+  const steady = new SteadyCheck(tree, file);
   let at = start;
   let open = true;
   let reading = false;
@@ -156,11 +204,12 @@ function streamOf(
         stop - at <= smallFile
           ? fs.readSync(file.fd, buffer, 0, buffer.length, at)
           : await fs.read(file.fd, buffer, 0, buffer.length, at);
-      at += count;
-      if (count === 0 || (at >= stop && !unchanged(file.stats, fs.fstatSync(file.fd)))) {
+      const bytes = buffer.subarray(0, count);
+      if (count === 0 || !steady.accepts(at, bytes)) {
         throw new StorageError("io", `${quote(path)} changed while it was being read.`, { path });
       }
-      return buffer.subarray(0, count);
+      at += count;
+      return bytes;
     } finally {
       reading = false;
     }
