@@ -1,4 +1,6 @@
+import { readdirSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
+import { join } from "node:path";
 import { defineConfig } from "rolldown";
 
 const require = createRequire(import.meta.url);
@@ -73,12 +75,20 @@ const asciiText = {
   },
 };
 
+/** Only afterwards: whoever is being started meanwhile finds its pieces. */
+const clearOld = {
+  name: "clear-old",
+  writeBundle({ dir }, bundle) {
+    for (const name of readdirSync(dir)) if (!(name in bundle)) rmSync(join(dir, name), { recursive: true });
+  },
+};
+
 // The command as one file: a start that resolves a hundred small modules takes twice as long.
 export default defineConfig({
   input: { "openwork-server": "dist/adapters/cli.js" },
   platform: "node",
   external: ["@parcel/watcher"],
-  plugins: [leanBuiltins, leanFetch, asciiText],
+  plugins: [leanBuiltins, leanFetch, asciiText, clearOld],
   // jsonc-parser's default build is UMD, which cannot be bundled.
   resolve: { mainFields: ["module", "main"] },
   output: {
@@ -87,7 +97,9 @@ export default defineConfig({
     // The text of the program stays in memory: without comments and blanks it is half as long. Names stay, for stacks.
     minify: { compress: true, mangle: { keepNames: true }, codegen: true },
     entryFileNames: "[name].js",
-    chunkFileNames: "[name].js",
+    // Names go by contents: a server that outlives an update must not load a piece of another build, whose short names
+    // for what pieces share mean other things.
+    chunkFileNames: "[name]-[hash].js",
     // What every start loads is in one file: each more has to be found. With it goes all that it imports.
     codeSplitting: {
       groups: [

@@ -67,6 +67,7 @@ export const errorStatus = {
   opencode_unreachable: 502,
   opencodeRouter_unreachable: 503,
   shutting_down: 503,
+  restart_required: 503,
   opencode_timeout: 504,
   insufficient_storage: 507,
 } as const;
@@ -127,10 +128,20 @@ function fromStorageError(error: StorageError): ApiError {
   return new ApiError(storageCodes[error.code], error.message, error.details, { cause: error });
 }
 
+/** What is rarely needed is loaded when it is; runtimes agree on this code for what is not there then. */
+function isMissingModule(error: unknown): boolean {
+  return error instanceof Error && Reflect.get(error, "code") === "ERR_MODULE_NOT_FOUND";
+}
+
 /** The one mapping from anything thrown to what the client is told; the unexpected keeps its details to the log. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
   if (error instanceof StorageError) return fromStorageError(error);
+  if (isMissingModule(error)) {
+    const message =
+      "A part of the server is not where it was installed: its files were replaced while it ran (an update?). Restart it.";
+    return new ApiError("restart_required", message, undefined, { cause: error });
+  }
   return new ApiError(
     "internal_error",
     "Something went wrong in the server; its log has the details.",

@@ -21,6 +21,7 @@ function implied(route: Route): ErrorCode[] {
   const ofWorkspace = route.path.includes("/:id") || route.locate !== undefined;
   return [
     "internal_error",
+    "restart_required",
     ...(route.access === "public" ? [] : (["unauthorized"] as const)),
     ...(route.access === "public" && !route.anyHost ? (["host_not_allowed"] as const) : []),
     ...(route.access === "client" && (route.scope !== "viewer" || route.guard || route.writes)

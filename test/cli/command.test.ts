@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
+import { cp, mkdir, readFile, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
@@ -34,6 +34,19 @@ async function settings(text: string): Promise<void> {
 async function mode(path: string): Promise<string> {
   return ((await stat(join(home, path))).mode & 0o777).toString(8);
 }
+
+test("files of the installation that were replaced while the server runs are a 503 that says what to do", async () => {
+  const installed = join(home, "installed");
+  await cp(join(await buildOnce(), "bin"), join(installed, "bin"), { recursive: true });
+  await writeFile(join(installed, "package.json"), '{"type": "module"}');
+  const server = await start({ command: [process.execPath, join(installed, "bin/openwork-server.js")] });
+  await rm(join(installed, "bin"), { recursive: true });
+  const description = await server.request("GET", "/openapi.json");
+  expect([description.status, description.json["code"]]).toEqual([503, "restart_required"]);
+  expect(description.json["message"]).toContain("Restart it");
+  expect((await server.request("GET", "/status")).status).toBe(200);
+  expect(server.log()).toContain("ERR_MODULE_NOT_FOUND");
+});
 
 describe("texts", () => {
   test("--version prints the version alone", async () => {
@@ -173,6 +186,15 @@ describe("a start", () => {
     expect([status >= 400, json["code"]]).toEqual([true, expect.stringMatching(/^storage_(failed|denied)$/)]);
     expect((await server.request("GET", "/health", { token: null })).status).toBe(200);
   });
+  test("a workspace that cannot be served as it is is told by its path", async () => {
+    await writeFile(join(home, "a-file"), "");
+    const flags = ["missing", "a-file", "a-file/below"].flatMap((name) => ["--workspace", join(home, name)]);
+    const log = (await start({ flags })).log();
+    expect(log).toContain(`Workspace ${join(home, "missing")} is not there: it reads as empty`);
+    expect(log).toContain(`Workspace ${join(home, "a-file")} is no directory: its endpoints answer`);
+    expect(log).toContain(`Workspace ${join(home, "a-file/below")} cannot be reached (ENOTDIR)`);
+    expect(log.match(/: Workspace /g)).toHaveLength(3);
+  });
   test("I95: a link to the workspace is not a second one", async () => {
     const real = await freshDirectory("real");
     const link = join(home, "link");
@@ -186,15 +208,6 @@ describe("a start", () => {
     const server = await start({ flags: ["--log-format", "json"], env: { OPENWORK_RUN_ID: "" } });
     await server.request("GET", "/whoami");
     await server.stop();
-  test("a workspace that cannot be served as it is is told by its path", async () => {
-    await writeFile(join(home, "a-file"), "");
-    const flags = ["missing", "a-file", "a-file/below"].flatMap((name) => ["--workspace", join(home, name)]);
-    const log = (await start({ flags })).log();
-    expect(log).toContain(`Workspace ${join(home, "missing")} is not there: it reads as empty`);
-    expect(log).toContain(`Workspace ${join(home, "a-file")} is no directory: its endpoints answer`);
-    expect(log).toContain(`Workspace ${join(home, "a-file/below")} cannot be reached (ENOTDIR)`);
-    expect(log.match(/: Workspace /g)).toHaveLength(3);
-  });
     const records = server
       .log()
       .trimEnd()
