@@ -14,7 +14,7 @@ import { runCommit } from "./run.ts";
 import type { Done, Settling } from "./run.ts";
 import { dropBody, fillTemporary, readopt, stageBody, stageStream, writeAll } from "./stage.ts";
 import type { Body, DiskContext } from "./stage.ts";
-import { OpenDirs } from "./steps.ts";
+import { OpenDirs } from "./open-dirs.ts";
 import { joinPath } from "./tree.ts";
 import type { Target } from "./tree.ts";
 import { Slices } from "./walk.ts";
