@@ -1,14 +1,10 @@
-import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
+import { runChild } from "./child.ts";
 import { contents, write } from "./contract.ts";
-import { buildOnce } from "../support/build.ts";
 import { leftovers, temporaryDir } from "./temporary-dir.ts";
-
-const script = fileURLToPath(new URL("crash-child.mjs", import.meta.url));
 
 interface Job {
   root: string;
@@ -26,20 +22,8 @@ interface End {
 }
 
 async function child(job: Job): Promise<End> {
-  const dist = await buildOnce();
-  return new Promise((resolve, reject) => {
-    const running = spawn(process.execPath, [script, JSON.stringify({ dist, ...job })]);
-    let out = "";
-    let complaints = "";
-    running.stdout.on("data", (chunk) => (out += String(chunk)));
-    running.stderr.on("data", (chunk) => (complaints += String(chunk)));
-    running.on("error", reject);
-    running.on("close", (code, signal) => {
-      const killed = signal === "SIGKILL";
-      if (!killed && code !== 0) reject(new Error(complaints));
-      else resolve({ answered: out.startsWith("answered"), calls: Number(out.split(" ").at(-1)), killed });
-    });
-  });
+  const { killed, out } = await runChild("crash-child.mjs", job);
+  return { answered: out.startsWith("answered"), calls: Number(out.split(" ").at(-1)), killed };
 }
 
 const names = ["kept", "second", "tree/a", "tree/b/c", "moved", "gone"];

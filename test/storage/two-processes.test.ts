@@ -1,15 +1,11 @@
-import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import { lockName, TemporaryNames } from "../../adapters/storage/disk/names.ts";
-import { buildOnce } from "../support/build.ts";
+import { runChild } from "./child.ts";
 import { contents, refused, write } from "./contract.ts";
 import { leftovers, temporaryDir } from "./temporary-dir.ts";
-
-const script = fileURLToPath(new URL("two-child.mjs", import.meta.url));
 
 /** Runs a child to its end; says whether it did all it had to. */
 async function child(job: {
@@ -19,19 +15,7 @@ async function child(job: {
   dies?: boolean;
   procfs?: boolean;
 }): Promise<boolean> {
-  const dist = await buildOnce();
-  return new Promise((resolve, reject) => {
-    const running = spawn(process.execPath, [script, JSON.stringify({ dist, ...job })]);
-    let out = "";
-    let complaints = "";
-    running.stdout.on("data", (chunk) => (out += String(chunk)));
-    running.stderr.on("data", (chunk) => (complaints += String(chunk)));
-    running.on("error", reject);
-    running.on("close", (code, signal) => {
-      if (signal === null && code !== 0) reject(new Error(complaints));
-      else resolve(out === "done");
-    });
-  });
+  return (await runChild("two-child.mjs", job)).out === "done";
 }
 
 function listed(root: string): string[] {
