@@ -1,3 +1,5 @@
+import { joined } from "../bytes.ts";
+
 /** The beginning of a body, and the body as if nothing had been read of it. */
 export interface Peeked {
   bytes: Uint8Array;
@@ -104,16 +106,4 @@ function replayed(
     },
     cancel: (reason) => reader?.cancel(reason),
   });
-}
-
-function joined(chunks: readonly Uint8Array[], size: number): Uint8Array {
-  const [only] = chunks;
-  if (chunks.length === 1 && only) return only;
-  const bytes = new Uint8Array(size);
-  let at = 0;
-  for (const chunk of chunks) {
-    bytes.set(chunk, at);
-    at += chunk.length;
-  }
-  return bytes;
 }
