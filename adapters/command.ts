@@ -112,8 +112,11 @@ async function serve({ config, verbose }: Settings): Promise<void> {
   const prepared = config.engine.start
     ? await (await import("./engine-process.ts")).prepareEngineFor(config)
     : null;
-  const server = await startServer({ config: prepared?.config ?? config });
   const engine = prepared?.engine;
+  const server = await startServer({
+    config: prepared?.config ?? config,
+    ...(engine && { ownEngine: engine }),
+  });
   stopOnSignal(server, engine);
   reportCrashes(server);
   // Whoever reads the log may go away before the server does.

@@ -5,7 +5,8 @@ import { createServer } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { ConfigError } from "../lib/config.ts";
-import type { Log, ServerConfig, WorkspaceConfig } from "../lib/host.ts";
+import { cleanText } from "../lib/secrets.ts";
+import type { Log, OwnEngine, ServerConfig, WorkspaceConfig } from "../lib/host.ts";
 
 /** How to reach an engine that this server runs. */
 export interface EngineAccess {
@@ -15,7 +16,7 @@ export interface EngineAccess {
 }
 
 /** An engine that this server runs; it is started again whenever it ends. */
-export interface EngineProcess {
+export interface EngineProcess extends OwnEngine {
   readonly access: EngineAccess;
   /** Starts it. It answers some seconds later; until then the proxy says that it cannot be reached. */
   start(log: Log): void;
@@ -29,6 +30,9 @@ export interface EngineProcess {
 const backoffMs = [500, 30_000] as const;
 /** Whatever ran this long had started well. */
 const healthyMs = 60_000;
+/** How much of what it printed before it ended is told: lines, and characters of each. */
+const mostLines = 5;
+const mostCharacters = 200;
 /** When it is ended by force, milliseconds after it was asked: later than its watcher would have done that. */
 const endWithinMs = 6000;
 const username = "opencode";
@@ -158,28 +162,44 @@ class Supervised implements EngineProcess {
   #restart: NodeJS.Timeout | undefined;
   #waitMs: number = backoffMs[0];
   #stopping = false;
+  #restarting: Promise<void> | null = null;
+  #startedAt = 0;
+  /** How it ended and when it is started again; null while it runs. */
+  #end: { how: string; startsAt: number } | null = null;
+  /** What it printed last. */
+  #lines: string[] = [];
+  #log: Log = () => {};
 
   constructor(access: EngineAccess, start: () => ChildProcess) {
     this.access = access;
     this.#spawn = start;
   }
 
+  get baseUrl(): string {
+    return this.access.baseUrl;
+  }
+
   start(log: Log): void {
+    this.#log = log;
     const startedAt = Date.now();
+    this.#startedAt = startedAt;
+    this.#end = null;
+    this.#lines = [];
     const child = this.#spawn();
     this.#child = child;
     log("INFO", `Starting the engine (process ${child.pid ?? "none"}) at ${this.access.baseUrl}`);
     for (const stream of [child.stdout, child.stderr]) {
-      if (stream) createInterface(stream).on("line", (line) => log("INFO", `[opencode] ${line}`));
+      if (stream) createInterface(stream).on("line", (line) => this.#printed(line));
     }
     this.#ended = new Promise((resolve) => {
       const end = (why: string): void => {
         if (this.#child !== child) return;
         // What it started may have outlived it; when it was asked to end its watcher sees to that.
-        if (!this.#stopping) this.#signal("SIGKILL");
+        const asked = this.#stopping || this.#restarting !== null;
+        if (!asked) this.#signal("SIGKILL");
         this.#child = null;
         resolve();
-        if (!this.#stopping) this.#startAgain(log, why, Date.now() - startedAt);
+        if (!asked) this.#startAgain(log, why, Date.now() - startedAt);
       };
       child.once("error", (error) => end(error.message));
       child.once("exit", (code, signal) => end(`with ${signal ?? `status ${code}`}`));
@@ -188,6 +208,41 @@ class Supervised implements EngineProcess {
 
   async stop(): Promise<void> {
     this.#stopping = true;
+    await this.#untilEnded();
+  }
+
+  restart(): Promise<void> {
+    this.#restarting ??= this.#untilEnded().finally(() => {
+      this.#restarting = null;
+      if (!this.#stopping) this.start(this.#log);
+    });
+    return this.#restarting;
+  }
+
+  trouble(): { message: string; printed: string } | null {
+    const printed = this.#lines.join(" | ");
+    if (this.#end) {
+      const { how, startsAt } = this.#end;
+      const seconds = Math.max(0, Math.ceil((startsAt - Date.now()) / 1000));
+      const message = `The engine that this server runs ended (${how}); it is started again in ${seconds} s.`;
+      return { message, printed };
+    }
+    const ranMs = Date.now() - this.#startedAt;
+    if (ranMs >= healthyMs) return null;
+    const seconds = Math.round(ranMs / 1000);
+    const message = `The engine that this server runs was started ${seconds} s ago and does not answer yet.`;
+    return { message, printed };
+  }
+
+  #printed(line: string): void {
+    this.#log("INFO", `[opencode] ${line}`);
+    // Without the escapes that colour it.
+    // oxlint-disable-next-line no-control-regex
+    const plain = cleanText(line.replace(/\u001b\[[\d;]*m/g, "").trim()).slice(0, mostCharacters);
+    if (plain !== "") this.#lines = [...this.#lines, plain].slice(-mostLines);
+  }
+
+  async #untilEnded(): Promise<void> {
     clearTimeout(this.#restart);
     this.#askToEnd();
     const timer = setTimeout(() => this.#signal("SIGKILL"), endWithinMs);
@@ -207,6 +262,7 @@ class Supervised implements EngineProcess {
 
   #startAgain(log: Log, why: string, ranMs: number): void {
     if (ranMs >= healthyMs) [this.#waitMs] = backoffMs;
+    this.#end = { how: why, startsAt: Date.now() + this.#waitMs };
     log("WARN", `The engine ended (${why}); it is started again in ${this.#waitMs / 1000} s.`);
     this.#restart = setTimeout(() => this.start(log), this.#waitMs);
     this.#waitMs = Math.min(this.#waitMs * 2, backoffMs[1]);

@@ -14,6 +14,7 @@ import { ApiError } from "../lib/errors.ts";
 import { directoryHeader } from "../lib/proxy/directory.ts";
 import type { Reply } from "../lib/reply.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
+import { scopeReaches } from "../lib/scopes.ts";
 
 /** How long a reloaded engine may take until it answers for the workspace again, milliseconds. */
 const readyWithinMs = 30_000;
@@ -132,9 +133,10 @@ export const routes: readonly Route[] = [
       problem: v.nullable(v.object({ code: v.string(), message: v.string() })),
     }),
     summary: "Whether the engine can be used, and if not, why.",
-    handle: async ({ workspace, services, signal }) => ({
-      json: await lookAtEngine(services.host.fetch, workspace.config.opencode, signal),
-    }),
+    handle: async ({ workspace, services, signal, caller }) => {
+      const withOutput = scopeReaches(caller.scope, "collaborator");
+      return { json: await lookAtEngine(services.host, workspace.config.opencode, signal, withOutput) };
+    },
   }),
   route({
     method: "POST",

@@ -81,6 +81,16 @@ export interface StoreFile {
   path: string;
 }
 
+/** An engine that this server runs itself. */
+export interface OwnEngine {
+  /** Its address, as the workspaces that use it have it. */
+  readonly baseUrl: string;
+  /** Why it may not answer just now, and the last lines that it printed; null when it has long been running. */
+  trouble(): { message: string; printed: string } | null;
+  /** Ends it with all that it started, and starts it again. */
+  restart(): Promise<void>;
+}
+
 /** Everything that a runtime supplies to the handlers. Made by an adapter; nothing in it is module state. */
 export interface Host {
   config: ServerConfig;
@@ -105,6 +115,8 @@ export interface Host {
    * never followed; their headers can be changed. Absent where the runtime's client always decodes.
    */
   rawFetch?: typeof fetch;
+  /** Absent where the engine is somebody else's, or there is none. */
+  ownEngine?: OwnEngine;
   /** The class answers are built with: on Node that of the HTTP adapter, several times faster than the native one. */
   Response: typeof Response;
   /** Base64 for large contents; without it they are coded in script. */

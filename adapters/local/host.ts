@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import type { Ancestor, Host, Log, ServerConfig, StoreFile } from "../../lib/host.ts";
+import type { Ancestor, Host, Log, OwnEngine, ServerConfig, StoreFile } from "../../lib/host.ts";
 import { pathsFor } from "../../lib/settings/paths.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { version } from "../../lib/version.ts";
@@ -32,6 +32,8 @@ export interface LocalHostOptions {
   home?: string;
   /** The bound address. Default: the configured one. */
   address?: () => { host: string; port: number };
+  /** The engine that this process runs, if it does. */
+  ownEngine?: OwnEngine;
 }
 
 const secretModes = { fileMode: 0o600, dirMode: 0o700 } as const;
@@ -99,6 +101,7 @@ export function createLocalHost(
     },
     fetch: runtime.fetch,
     ...(runtime.rawFetch && { rawFetch: runtime.rawFetch }),
+    ...(options.ownEngine && { ownEngine: options.ownEngine }),
     Response: runtime.Response,
     base64: bufferCodec,
     ...(runtime.sharesHeaders && { sharesHeaders: true }),

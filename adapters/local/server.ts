@@ -1,6 +1,6 @@
 import { hostname } from "node:os";
 import { createHandler, type Handler } from "../../handlers/index.ts";
-import type { Log, ServerConfig } from "../../lib/host.ts";
+import type { Log, OwnEngine, ServerConfig } from "../../lib/host.ts";
 import { isLoopback } from "../../lib/http/allowed-hosts.ts";
 import { serverUrl } from "../../lib/start-lines.ts";
 import { version as ownVersion } from "../../lib/version.ts";
@@ -15,6 +15,8 @@ export interface StartOptions {
   home?: string;
   /** Where log lines go. Default: standard output. */
   write?: (text: string) => void;
+  /** The engine that this process runs, if it does. */
+  ownEngine?: OwnEngine;
 }
 
 /** A server that answers requests. */
@@ -43,7 +45,7 @@ function allowedHosts({ host, allowedHosts: named }: ServerConfig): readonly str
  * throws, such as a damaged token store (I22).
  */
 export async function startLocalServer(
-  { config, version, home, write }: StartOptions,
+  { config, version, home, write, ownEngine }: StartOptions,
   runtime: LocalRuntime & { listen: Listen },
 ): Promise<RunningServer> {
   const { log, flush } = createNodeLog(config.log, version ?? ownVersion, write);
@@ -67,6 +69,7 @@ export async function startLocalServer(
     address: () => ({ host, port }),
     ...(version !== undefined && { version }),
     ...(home !== undefined && { home }),
+    ...(ownEngine && { ownEngine }),
   });
   handler = createHandler(local, { allowedHosts: allowedHosts(config) });
   const ready = await handler.catch(async (error: unknown) => {

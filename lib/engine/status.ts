@@ -9,6 +9,7 @@ import {
 } from "../engine.ts";
 import { ApiError } from "../errors.ts";
 import { configFailure, failureSentence } from "./failure.ts";
+import type { Host } from "../host.ts";
 import { isJsonObject } from "../json.ts";
 
 /** What keeps an engine from being used. */
@@ -16,6 +17,7 @@ export type EngineProblem =
   | "unconfigured"
   | "invalid_url"
   | "refused"
+  | "not_running"
   | "unknown_host"
   | "tls"
   | "unreachable"
@@ -45,11 +47,15 @@ export interface EngineStatus {
 /** How long an engine may take to say that it is well, milliseconds. */
 const patienceMs = 5000;
 
-/** Looks at the engine of a workspace. Never throws for what is wrong with it. */
+/**
+ * Looks at the engine of a workspace. Never throws for what is wrong with it. `withOutput` adds what an engine of this
+ * server printed last, which may be about any file.
+ */
 export async function lookAtEngine(
-  fetch: typeof globalThis.fetch,
+  { fetch, ownEngine }: Pick<Host, "fetch" | "ownEngine">,
   config: EngineConfig,
   signal: AbortSignal,
+  withOutput: boolean,
 ): Promise<EngineStatus> {
   const status: EngineStatus = {
     ok: false,
@@ -81,9 +87,18 @@ export async function lookAtEngine(
     status.problem ??= await workspaceProblem(fetch, config, signal, base).catch(() => null);
     status.ok = status.problem === null;
   } catch (error) {
-    status.problem = failureProblem(error);
+    const trouble = ownEngine?.baseUrl === config.baseUrl ? ownEngine?.trouble() : null;
+    status.problem = trouble ? notRunning(trouble, withOutput) : failureProblem(error);
   }
   return status;
+}
+
+function notRunning(
+  { message, printed }: { message: string; printed: string },
+  withOutput: boolean,
+): EngineStatus["problem"] {
+  const said = withOutput && printed !== "" ? ` It printed: ${printed}` : "";
+  return { code: "not_running", message: message + said };
 }
 
 /**

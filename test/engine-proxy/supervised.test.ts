@@ -92,6 +92,32 @@ describe("a server that runs its own engine (--engine)", () => {
     await expect.poll(() => alive(child)).toBe(false);
   });
 
+  test("one that ends as soon as it is started is not running, and the status says what it printed", async () => {
+    await mkdir(join(dir, "bad"));
+    const script = "#!/bin/sh\nprintf '\\033[91mno room for the database\\n' >&2\nexit 7\n";
+    await writeFile(join(dir, "bad/opencode"), script);
+    await chmod(join(dir, "bad/opencode"), 0o755);
+    const server = await startServer({
+      flags: ["--engine"],
+      env: { ...env, PATH: `${join(dir, "bad")}:${env["PATH"] ?? ""}` },
+    });
+    onTestFinished(async () => void (await server.stop()));
+    await expect.poll(() => server.log(), { timeout: 15_000 }).toMatch(/started again in 2 s/);
+    const { json } = await server.request<{ problem: { message: string } }>("GET", "~/engine");
+    expect(json).toMatchObject({ ok: false, reachable: false, problem: { code: "not_running" } });
+    expect(json.problem.message).toMatch(
+      /ended \(with status 7\); it is started again in \d s\. It printed: no room for the database$/,
+    );
+    // It may have printed what stands in some file.
+    const made = await server.request<{ token: string }>("POST", "/tokens", {
+      host: true,
+      json: { scope: "viewer" },
+    });
+    const { text } = await server.request("GET", "~/engine", { token: made.json.token });
+    expect(text).toContain("ended (with status 7)");
+    expect(text).not.toContain("database");
+  });
+
   test("without the command, or with nothing to start it for, the start is refused with a sentence", async () => {
     const none = startServer({ flags: ["--engine"], env: { ...env, PATH: "/nowhere" }, home: dir });
     await expect(none).rejects.toThrow(/--engine needs the command opencode/);

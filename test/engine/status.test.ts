@@ -24,7 +24,7 @@ const engine = async (listener: RequestListener): Promise<string> =>
   `http://127.0.0.1:${await listen(createServer(listener))}`;
 
 const look = (baseUrl: string): ReturnType<typeof lookAtEngine> =>
-  lookAtEngine(fetch, { baseUrl }, new AbortController().signal);
+  lookAtEngine({ fetch }, { baseUrl }, new AbortController().signal, true);
 
 describe("why does the engine not work? (I66)", () => {
   let dir: string;
