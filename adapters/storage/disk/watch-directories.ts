@@ -31,16 +31,41 @@ export async function watchDirectories(
   return (await watches.start()) ? watches : null;
 }
 
+/**
+ * Counts what the kernel tells all watches of this process, for it keeps one queue for them all: when so much came
+ * at once that it may have thrown some away, none of them can tell whose that was. So this is shared by all.
+ */
+class KernelQueue {
+  readonly #limit = queueLimit();
+  readonly #readers = new Set<() => void>();
+  #events = 0;
+
+  /** `onOverflow` is called when events may have been lost. Returns what ends that. */
+  attach(onOverflow: () => void): () => void {
+    this.#readers.add(onOverflow);
+    return () => this.#readers.delete(onOverflow);
+  }
+
+  count(): void {
+    this.#events += 1;
+    // What was waiting in the queue is all handed over before a timer runs.
+    if (this.#events === 1) setTimeout(() => (this.#events = 0), gatherMs);
+    if (this.#events === this.#limit) for (const tell of this.#readers) tell();
+  }
+}
+
+const kernelQueue = new KernelQueue();
+
 class DirectoryWatches implements Watch {
   readonly #tree: DiskTree;
   readonly #listener: (batch: WatchBatch) => void;
   readonly #watched = new Map<string, FSWatcher>();
-  readonly #queueLimit = queueLimit();
+  readonly #detach: () => void;
   readonly #rootInode: number | undefined;
   #changed = new Set<string>();
   /** Of those, the names that came or went: directories perhaps. */
   #renamed = new Set<string>();
-  #events = 0;
+  #overflown = false;
   #timer: ReturnType<typeof setTimeout> | null = null;
   #flushing = false;
   #closed = false;
@@ -49,17 +74,22 @@ class DirectoryWatches implements Watch {
     this.#tree = tree;
     this.#listener = listener;
     this.#rootInode = this.#inode();
+    this.#detach = kernelQueue.attach(() => {
+      this.#overflown = true;
+      this.#flushSoon();
+    });
   }
 
   /** Watches all directories; false when that is not possible. */
   async start(): Promise<boolean> {
     try {
       await this.#cover("");
+      if (this.#watched.has("")) return true;
     } catch {
-      this.#end();
-      return false;
+      // Not here, or not now.
     }
-    return this.#watched.has("");
+    this.#end();
+    return false;
   }
 
   async close(): Promise<void> {
@@ -68,6 +98,7 @@ class DirectoryWatches implements Watch {
 
   #end(): void {
     this.#closed = true;
+    this.#detach();
     if (this.#timer !== null) clearTimeout(this.#timer);
     for (const watcher of this.#watched.values()) watcher.close();
     this.#watched.clear();
@@ -130,11 +161,15 @@ class DirectoryWatches implements Watch {
 
   #take(rel: string, type: string, name: string | null): void {
     if (this.#closed) return;
-    this.#events += 1;
+    kernelQueue.count();
     if (name !== null && temporaryName.test(name)) return;
     const path = name === null ? rel : joinPath(rel, name);
     this.#changed.add(path);
     if (type === "rename") this.#renamed.add(path);
+    this.#flushSoon();
+  }
+
+  #flushSoon(): void {
     this.#timer ??= setTimeout(() => void this.#flush(), gatherMs);
   }
 
@@ -143,10 +178,10 @@ class DirectoryWatches implements Watch {
     this.#flushing = true;
     const changed = this.#changed;
     const renamed = this.#renamed;
-    const overflown = this.#events >= this.#queueLimit;
+    const overflown = this.#overflown;
     this.#changed = new Set();
     this.#renamed = new Set();
-    this.#events = 0;
+    this.#overflown = false;
     let lost = this.#inode() !== this.#rootInode;
     try {
       if (!lost) await this.#follow(overflown ? [""] : [...renamed]);
@@ -157,7 +192,7 @@ class DirectoryWatches implements Watch {
     this.#flushing = false;
     this.#timer = null;
     if (this.#closed) return;
-    if (this.#changed.size > 0) this.#timer = setTimeout(() => void this.#flush(), gatherMs);
+    if (this.#changed.size > 0 || this.#overflown) this.#flushSoon();
     changed.delete("");
     if (lost) {
       this.#end();
