@@ -98,6 +98,7 @@ export interface Api {
         workspaceType: "local" | "remote";
         baseUrl?: string | undefined;
         directory?: string | undefined;
+        problem?: { path: string; code: string; message: string } | undefined;
         opencode?:
           | {
               baseUrl?: string | undefined;
@@ -173,6 +174,7 @@ export interface Api {
         workspaceType: "local" | "remote";
         baseUrl?: string | undefined;
         directory?: string | undefined;
+        problem?: { path: string; code: string; message: string } | undefined;
         opencode?:
           | {
               baseUrl?: string | undefined;
@@ -198,6 +200,7 @@ export interface Api {
         workspaceType: "local" | "remote";
         baseUrl?: string | undefined;
         directory?: string | undefined;
+        problem?: { path: string; code: string; message: string } | undefined;
         opencode?:
           | {
               baseUrl?: string | undefined;
@@ -225,6 +228,7 @@ export interface Api {
         workspaceType: "local" | "remote";
         baseUrl?: string | undefined;
         directory?: string | undefined;
+        problem?: { path: string; code: string; message: string } | undefined;
         opencode?:
           | {
               baseUrl?: string | undefined;

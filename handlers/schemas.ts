@@ -16,6 +16,8 @@ export const workspaceSchema: v.GenericSchema<unknown, unknown> = v.object({
   workspaceType: v.picklist(["local", "remote"]),
   baseUrl: v.optional(v.string()),
   directory: v.optional(v.string()),
+  /** What keeps its files from being served; only in the list, and only when there is something. */
+  problem: v.optional(v.object({ path: v.string(), code: v.string(), message: v.string() })),
   opencode: v.optional(
     v.object({
       baseUrl: v.optional(v.string()),

@@ -4,6 +4,7 @@ import { forgetWorkspace } from "../lib/settings/edit.ts";
 import { route, type Route } from "../lib/route.ts";
 import { scopeReaches, type Scope } from "../lib/scopes.ts";
 import { cleanText } from "../lib/secrets.ts";
+import type { Workspace } from "../lib/workspaces.ts";
 import { workspaceSchema } from "./schemas.ts";
 
 /** A workspace as the list shows it; the engine's user and password only for those who may use them (I03). */
@@ -28,6 +29,12 @@ export function presentWorkspace(config: WorkspaceConfig, scope: Scope): Record<
   };
 }
 
+/** The same, with what keeps its files from being served. */
+async function withProblem(workspace: Workspace, scope: Scope): Promise<Record<string, unknown>> {
+  const problem = await workspace.problem();
+  return { ...presentWorkspace(workspace.config, scope), ...(problem ? { problem } : {}) };
+}
+
 /** The list of workspaces and the host's changes to it (wire contract, 10.1 and 10.15). */
 export const routes: readonly Route[] = [
   route({
@@ -37,9 +44,9 @@ export const routes: readonly Route[] = [
     mounted: true,
     answer: v.object({ items: v.array(workspaceSchema), activeId: v.nullable(v.string()) }),
     summary: "The workspaces served, the active one first; through a mount just that one.",
-    handle: ({ services, mount, caller }) => {
+    handle: async ({ services, mount, caller }) => {
       const list = mount ? [mount] : services.workspaces.list;
-      const items = list.map((workspace) => presentWorkspace(workspace.config, caller.scope));
+      const items = await Promise.all(list.map((workspace) => withProblem(workspace, caller.scope)));
       return { json: { items, activeId: list[0]?.id ?? null } };
     },
   }),

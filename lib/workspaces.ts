@@ -6,6 +6,7 @@ import { ApiError } from "./errors.ts";
 import type { Ancestor, Host, Log, WorkspaceConfig } from "./host.ts";
 import { isJsonObject } from "./json.ts";
 import { isInside } from "./paths.ts";
+import { problemOf, type Problem } from "./problems.ts";
 import {
   StorageError,
   type Change,
@@ -51,6 +52,16 @@ export class Workspace {
     const numbers = new EventNumbers(host.data, config.id, "workspace-events");
     this.events = new WorkspaceEvents(config.id, this.storage, numbers);
     this.catalog = new Catalog({ workspaceId: config.id, storage: this.storage, data: host.data });
+  }
+
+  /** What keeps its files from being served at all; null when nothing does. */
+  async problem(): Promise<Problem | null> {
+    try {
+      await this.storage.list("", { names: new Set() });
+      return null;
+    } catch (error) {
+      return problemOf(this.path, error);
+    }
   }
 
   /** Starts watching the files, unless that has happened or is due later; requests need not wait for it. */

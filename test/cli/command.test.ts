@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { canWriteTo } from "../../adapters/node/machine.ts";
 import { buildOnce } from "../support/build.ts";
-import { freshDirectory, startServer, type TestServer } from "../support/server.ts";
+import { freshDirectory, startServer, type Json, type TestServer } from "../support/server.ts";
 import { run } from "./run.ts";
 
 let home = "";
@@ -189,11 +189,20 @@ describe("a start", () => {
   test("a workspace that cannot be served as it is is told by its path", async () => {
     await writeFile(join(home, "a-file"), "");
     const flags = ["missing", "a-file", "a-file/below"].flatMap((name) => ["--workspace", join(home, name)]);
-    const log = (await start({ flags })).log();
+    const server = await start({ flags });
+    const log = server.log();
     expect(log).toContain(`Workspace ${join(home, "missing")} is not there: it reads as empty`);
     expect(log).toContain(`Workspace ${join(home, "a-file")} is no directory: its endpoints answer`);
     expect(log).toContain(`Workspace ${join(home, "a-file/below")} cannot be reached (ENOTDIR)`);
     expect(log.match(/: Workspace /g)).toHaveLength(3);
+    const { json } = await server.request<{ items: Json[] }>("GET", "/workspaces");
+    const problems = json.items.map(({ path, problem }) => [path, (problem as Json | undefined)?.["code"]]);
+    expect(problems).toEqual([
+      [server.workspace, undefined],
+      [join(home, "missing"), undefined],
+      [join(home, "a-file"), "invalid_path"],
+      [join(home, "a-file/below"), "invalid_path"],
+    ]);
   });
   test("I95: a link to the workspace is not a second one", async () => {
     const real = await freshDirectory("real");
