@@ -9,8 +9,10 @@ import {
   parsedOrText,
   type EngineConfig,
 } from "../lib/engine.ts";
+import { configFailure, failureSentence } from "../lib/engine/failure.ts";
 import { lookAtEngine } from "../lib/engine/status.ts";
 import { ApiError } from "../lib/errors.ts";
+import type { Host } from "../lib/host.ts";
 import { directoryHeader } from "../lib/proxy/directory.ts";
 import type { Reply } from "../lib/reply.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
@@ -52,16 +54,41 @@ async function disposeInstance({ services, signal }: Context, config: EngineConf
     directory === "" ? "" : `?${new URLSearchParams({ directory: directoryHeader(directory) }).toString()}`;
   const disposal = { method: "POST", path: `/instance/dispose${query}`, signal, bare: true };
   const response = await askEngine(fetch, config, disposal);
-  if (!response.ok) throw await reloadFailed(response, config, "to the reload");
+  if (!response.ok) {
+    const refused = await reloadFailed(response, config, "to the reload");
+    if (!(await startedAnew(services.host, config, refused))) throw refused;
+    return untilReady(fetch, config, signal);
+  }
   const body = parsedOrText(await engineText(response, config));
   // An engine says true when it let go of the workspace, and takes it up again with the next request.
   if (body === true) await untilReady(fetch, config, signal);
 }
 
+/**
+ * An engine keeps the first error that it found in a workspace's configuration, whatever is done about the file, and
+ * lets go of nothing there: only a new start helps. False where that is somebody else's to do.
+ */
+async function startedAnew(
+  { ownEngine, log }: Host,
+  config: EngineConfig,
+  refused: ApiError,
+): Promise<boolean> {
+  const { body } = refused.details as { body: unknown };
+  if (ownEngine?.baseUrl !== config.baseUrl || configFailure(body) === null) return false;
+  log("INFO", "The engine keeps an error that it found in its configuration: it is started anew.");
+  await ownEngine?.restart();
+  return true;
+}
+
 async function reloadFailed(response: Response, config: EngineConfig, when: string): Promise<ApiError> {
   const { status } = response;
   const body = parsedOrText(await engineText(response, config));
-  return new ApiError("opencode_reload_failed", `The engine answered ${status} ${when}.`, { status, body });
+  const failure = configFailure(body);
+  const advice = failure
+    ? ` ${failureSentence(failure)} If that was put right since, it may need to be started anew.`
+    : "";
+  const message = `The engine answered ${status} ${when}.${advice}`;
+  return new ApiError("opencode_reload_failed", message, { status, body });
 }
 
 async function untilReady(

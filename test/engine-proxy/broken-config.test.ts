@@ -34,8 +34,8 @@ describe("an engine that cannot read its configuration", () => {
       const { status } = await server.request("GET", "/opencode/global/health", { token: viewer });
       if (status !== 200) throw new Error(`The engine answered ${status}`);
     };
-    await vi.waitFor(answers, { timeout: 40_000, interval: 300 });
-  }, 60_000);
+    await vi.waitFor(answers, { timeout: 80_000, interval: 300 });
+  }, 100_000);
   afterAll(async () => void (await server?.stop("SIGKILL")));
 
   test("tells viewers where it is broken, and nothing of what stands there (I04)", async () => {
@@ -60,4 +60,17 @@ describe("an engine that cannot read its configuration", () => {
     expect(text).toContain("line 3");
     expect(text).not.toContain("a-very-secret-key");
   });
+
+  test("is usable after a reload once the file is right, and not before", async () => {
+    const still = await server.request("POST", "~/engine/reload");
+    expect(still.status).toBe(502);
+    expect(still.json).toMatchObject({ code: "opencode_reload_failed", details: { status: 400 } });
+    expect(still.json["message"]).toMatch(/opencode\.json \(ConfigJsonError, \w+ at line 3/);
+
+    await writeFile(join(server.workspace, "opencode.json"), "{}");
+    const reloaded = await server.request("POST", "~/engine/reload");
+    expect(reloaded.text).toContain('"ok":true');
+    expect((await server.request("GET", "/opencode/session")).status).toBe(200);
+    expect((await server.request("GET", "~/engine")).json).toMatchObject({ ok: true, problem: null });
+  }, 90_000);
 });
