@@ -5,11 +5,12 @@
  */
 import { StorageError } from "../../../lib/storage.ts";
 import type { Change } from "../../../lib/storage.ts";
+import { writeAll } from "./block-writer.ts";
 import { errno } from "./fs.ts";
 import type { Stats } from "./fs.ts";
 import type { Journal } from "./journal.ts";
 import { isWriteOf, printOf, tickMs } from "./revision.ts";
-import { fillTemporary, unlinkQuietly, writeAll } from "./stage.ts";
+import { fillTemporary, unlinkQuietly } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
 import { applyStep } from "./steps.ts";
 import type { OpenDirs } from "./open-dirs.ts";

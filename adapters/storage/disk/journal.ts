@@ -1,6 +1,7 @@
 import { constants } from "node:fs";
 import { storagePathParts, temporaryName } from "../../../lib/storage.ts";
-import { createTemporary, unlinkQuietly, writeAll } from "./stage.ts";
+import { writeAll } from "./block-writer.ts";
+import { createTemporary, unlinkQuietly } from "./stage.ts";
 import type { DiskContext } from "./stage.ts";
 import type { Held, Step } from "./steps.ts";
 import type { Dir } from "./tree.ts";

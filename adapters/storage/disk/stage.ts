@@ -1,7 +1,8 @@
 import { constants } from "node:fs";
-import { StorageError } from "../../../lib/storage.ts";
+import { PieceReader } from "../../../lib/http/piece-reader.ts";
 import type { Staged } from "../../../lib/storage.ts";
-import { quote } from "../refusals.ts";
+import { aDirectory, bodyTooLarge, notAFile } from "../refusals.ts";
+import { BlockWriter } from "./block-writer.ts";
 import { errno, storageError } from "./fs.ts";
 import type { DiskFs, Stats } from "./fs.ts";
 import type { TemporaryKind, TemporaryNames } from "./names.ts";
@@ -10,8 +11,6 @@ import type { WriteClock } from "./revision.ts";
 import type { Dir, DiskTree, Target } from "./tree.ts";
 
 const { O_RDONLY, O_WRONLY, O_CREAT, O_EXCL, O_NOFOLLOW } = constants;
-const smallBody = 65_536;
-const writeSize = 1_048_576;
 
 /** What the parts of a disk storage share. */
 export interface DiskContext {
@@ -56,19 +55,6 @@ export function createTemporary(
     } catch (error) {
       if (errno(error) !== "EEXIST") throw error;
     }
-  }
-}
-
-/** Writes all bytes at the descriptor's position. */
-export async function writeAll(fs: DiskFs, fd: number, bytes: Uint8Array): Promise<void> {
-  let at = 0;
-  while (at < bytes.length) {
-    const left = bytes.length - at;
-    const count =
-      bytes.length <= smallBody
-        ? fs.writeSync(fd, bytes, at, left)
-        : await fs.write(fd, bytes, at, Math.min(left, writeSize));
-    at += count;
   }
 }
 
@@ -213,28 +199,29 @@ export async function stageStream(
   options: { maxBytes?: number; signal?: AbortSignal } = {},
 ): Promise<Body> {
   const { maxBytes = Infinity, signal } = options;
-  const reader = body.getReader();
-  const onAbort = (): void => void reader.cancel(signal?.reason).catch(() => undefined);
+  const reader = new PieceReader(body);
+  const stop = (reason: unknown): void => void reader.cancel(reason).catch(() => undefined);
+  const onAbort = (): void => stop(signal?.reason);
   signal?.addEventListener("abort", onAbort, { once: true });
   try {
     signal?.throwIfAborted();
     const target = writeTarget(context, path);
     return await stageBody(context, target, async (fd) => {
-      let size = 0;
-      for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
-        size += chunk.value.byteLength;
-        if (size > maxBytes) {
-          throw new StorageError("too_large", `The body for ${quote(path)} passes ${maxBytes} bytes.`, {
-            maxBytes,
-            size,
-          });
-        }
-        await writeAll(context.fs, fd, chunk.value);
+      // A disk that refuses bytes ends the wait for more of them: the client learns of it at once.
+      const writer = new BlockWriter(context.fs, fd, stop);
+      try {
+        await take(reader, writer, (size) => {
+          if (size > maxBytes) throw bodyTooLarge(path, size, maxBytes);
+        });
+        signal?.throwIfAborted();
+        await writer.end();
+        signal?.throwIfAborted();
+      } finally {
+        await writer.release();
       }
-      signal?.throwIfAborted();
     });
   } catch (error) {
-    reader.cancel(error).catch(() => undefined);
+    stop(error);
     signal?.throwIfAborted();
     throw errno(error) === "" ? error : storageError(error, path);
   } finally {
@@ -242,13 +229,22 @@ export async function stageStream(
   }
 }
 
+/** Writes what a reader gives until its end; `check` throws when it was too much so far. */
+async function take(reader: PieceReader, writer: BlockWriter, check: (size: number) => void): Promise<void> {
+  let size = 0;
+  for (let piece = await reader.read(); piece; piece = await reader.read()) {
+    size += piece.byteLength;
+    check(size);
+    const room = writer.write(piece);
+    if (room) await room;
+  }
+}
+
 /** Where a file would be written; refuses what is not a file. */
 export function writeTarget(context: DiskContext, path: string): Target {
-  if (path === "") throw new StorageError("is_directory", "The root is a directory.", { path });
+  if (path === "") throw aDirectory(path);
   const target = context.tree.target(path, true);
-  if (target.stats?.isDirectory())
-    throw new StorageError("is_directory", `${quote(path)} is a directory.`, { path });
-  if (target.stats && !target.stats.isFile())
-    throw new StorageError("not_a_file", `${quote(path)} is not a regular file.`, { path });
+  if (target.stats?.isDirectory()) throw aDirectory(path);
+  if (target.stats && !target.stats.isFile()) throw notAFile(path);
   return target;
 }
