@@ -5,6 +5,7 @@ import { createServerAdapter, sendNodeResponse } from "@whatwg-node/server";
 import type { Log } from "../../lib/host.ts";
 import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
 import { relay } from "./relay.ts";
+import { withByteBody } from "./request-body.ts";
 
 const absoluteTarget = /^https?:\/\/[^/?#]*/i;
 
@@ -135,6 +136,7 @@ function drain(req: IncomingMessage): void {
   req.on("error", () => {});
   // Whoever read the body before would otherwise keep it from flowing.
   req.removeAllListeners("readable");
+  req.removeAllListeners("data");
   req.resume();
 }
 
@@ -176,7 +178,10 @@ export function createListener(
 ): NodeListener {
   // The adapter passes a null through, which its types do not say.
   // Said outright, because finding it out loads the built-in HTTP client: five megabytes that few servers need.
-  const adapter = createServerAdapter(answer as Answer, { __useCustomAbortCtrl: true });
+  const adapter = createServerAdapter(
+    (request: Request) => answer(withByteBody(request)) as ReturnType<Answer>,
+    { __useCustomAbortCtrl: true },
+  );
   const hosts = { good: "" };
   async function respond(req: IncomingMessage, res: ServerResponse, next?: () => void): Promise<void> {
     const problem = requestProblem(req, hosts);

@@ -1,6 +1,7 @@
 import { decodeField, make, type MultipartError, type PartInfo, type Parser } from "multipasta";
 import { decodeExtended, dispositionParameters } from "./content-disposition.ts";
 import { ApiError } from "../errors.ts";
+import { PieceReader } from "./piece-reader.ts";
 
 /** A part of a form, in the order in which it arrives. A file's body is read before the next part is asked for, or skipped. */
 export type FormPart =
@@ -44,19 +45,23 @@ class OpenFile {
   readonly body: ReadableStream<Uint8Array>;
   readonly #reader: FormReader;
   #open = true;
+  /** What did not fit into the memory that was lent. */
+  #rest: Uint8Array | null = null;
 
   constructor(reader: FormReader) {
     this.#reader = reader;
-    this.body = new ReadableStream<Uint8Array>(
-      {
-        pull: async (controller) => {
-          const bytes = await this.#next();
-          if (bytes) controller.enqueue(bytes);
-          else controller.close();
-        },
-      },
-      { highWaterMark: 0 },
-    );
+    this.body = reader.reusesMemory
+      ? new ReadableStream({ type: "bytes", pull: (controller) => this.#pullBytes(controller) })
+      : new ReadableStream<Uint8Array>(
+          {
+            pull: async (controller) => {
+              const bytes = await this.#next();
+              if (bytes) controller.enqueue(bytes);
+              else controller.close();
+            },
+          },
+          { highWaterMark: 0 },
+        );
   }
 
   /** Leaves behind what nobody read. */
@@ -64,25 +69,47 @@ class OpenFile {
     while (await this.#next());
   }
 
+  /** Into the memory of whoever reads, or as a copy: what the reader found is gone when it reads on. */
+  async #pullBytes(controller: ReadableByteStreamController): Promise<void> {
+    const lent = controller.byobRequest;
+    const view = lent?.view;
+    const bytes = this.#rest ?? (await this.#next());
+    this.#rest = null;
+    if (!bytes) {
+      controller.close();
+      lent?.respond(0);
+    } else if (!lent || !view) controller.enqueue(bytes.slice());
+    else {
+      const part = bytes.subarray(0, view.byteLength);
+      new Uint8Array(view.buffer, view.byteOffset, view.byteLength).set(part);
+      if (part.length < bytes.length) this.#rest = bytes.subarray(part.length);
+      lent.respond(part.length);
+    }
+  }
+
   async #next(): Promise<Uint8Array | null> {
-    const found = this.#open ? await this.#reader.next() : null;
-    if (found?.kind === "chunk") return found.bytes;
-    this.#open = false;
+    while (this.#open) {
+      const found = await this.#reader.next();
+      if (found?.kind !== "chunk") this.#open = false;
+      // A stream of bytes takes no piece without any.
+      else if (found.bytes.length > 0) return found.bytes;
+    }
     return null;
   }
 }
 
 /** Feeds the parser chunk by chunk and hands out what it finds. */
 class FormReader {
-  readonly #source: ReadableStreamDefaultReader<Uint8Array>;
+  readonly #source: PieceReader;
   readonly #parser: Parser;
   #found: Found[] = [];
   #held: Uint8Array = new Uint8Array(0);
   #problem: string | null = null;
   #complete = false;
+  #inFile = false;
 
   constructor(body: ReadableStream<Uint8Array>, contentType: string) {
-    this.#source = body.getReader();
+    this.#source = new PieceReader(body);
     this.#parser = make({
       headers: { "content-type": contentType },
       ...limits,
@@ -93,7 +120,11 @@ class FormReader {
       onFile: (info) => {
         const { name, filename } = partName(info);
         this.#found.push({ kind: "open", name, filename: filename ?? "" });
-        return (bytes) => this.#found.push(bytes ? { kind: "chunk", bytes } : { kind: "close" });
+        this.#inFile = true;
+        return (bytes) => {
+          if (!bytes) this.#inFile = false;
+          this.#found.push(bytes ? { kind: "chunk", bytes } : { kind: "close" });
+        };
       },
       onError: (error) => {
         if (!this.#complete) this.#problem ??= describe(error);
@@ -102,6 +133,11 @@ class FormReader {
         this.#complete = true;
       },
     });
+  }
+
+  /** Whether the bytes of a chunk that was found are overwritten when the next thing is looked for. */
+  get reusesMemory(): boolean {
+    return this.#source.reusesMemory;
   }
 
   /** The next thing found, or null after the last part. */
@@ -121,10 +157,10 @@ class FormReader {
   }
 
   async #feed(): Promise<void> {
-    const { done, value } = await this.#source.read();
+    const piece = await this.#source.read();
     try {
-      if (done) this.#end();
-      else this.#write(value);
+      if (piece) this.#write(piece);
+      else this.#end();
     } catch (cause) {
       this.#problem ??= cause instanceof URIError ? brokenName : parseProblem(cause);
     }
@@ -135,7 +171,12 @@ class FormReader {
     const bytes = this.#held.length > 0 ? joined(this.#held, chunk) : chunk;
     const end = bytes.length - trailingDashes(bytes);
     this.#held = bytes.slice(end);
-    if (end > 0) this.#parser.write(bytes.subarray(0, end));
+    // The parser keeps up to a boundary of the end of what it is given.
+    const own = this.reusesMemory ? Math.max(0, end - keptByParser) : end;
+    if (own > 0) this.#parser.write(bytes.subarray(0, own));
+    if (own < end) this.#parser.write(bytes.slice(own, end));
+    // Of fields and headers it keeps all.
+    if (!this.#inFile) this.#source.leave();
   }
 
   #end(): void {
@@ -144,6 +185,9 @@ class FormReader {
     if (!this.#complete) this.#problem ??= "it breaks off before its closing boundary";
   }
 }
+
+/** More than the longest boundary with its dashes and line break (RFC 2046, 5.1.1). */
+const keptByParser = 128;
 
 const dash = 0x2d;
 

@@ -1,4 +1,5 @@
 import { ApiError } from "../errors.ts";
+import { byteReader } from "./piece-reader.ts";
 
 /**
  * The body of a request as a stream that can be given up without ending the connection: cancelling it leaves
@@ -13,9 +14,20 @@ export function requestBody(
   refuseDeclared(request, maxBytes, tooLarge);
   const { body } = request;
   if (!body) return new ReadableStream({ start: (controller) => controller.close() });
-  const reader = body.getReader();
-  let given = false;
   let size = 0;
+  const count = (bytes: number): void => {
+    size += bytes;
+    if (size > maxBytes) throw tooLarge(size);
+  };
+  const reader = byteReader(body);
+  return reader ? countedBytes(reader, count) : counted(body.getReader(), count);
+}
+
+function counted(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  count: (bytes: number) => void,
+): ReadableStream<Uint8Array> {
+  let given = false;
   return new ReadableStream<Uint8Array>(
     {
       async pull(controller) {
@@ -23,8 +35,7 @@ export function requestBody(
           const { done, value } = await reader.read();
           if (given) return;
           if (done) return controller.close();
-          size += value.length;
-          if (size > maxBytes) throw tooLarge(size);
+          count(value.length);
           controller.enqueue(value);
         } catch (error) {
           if (!given) controller.error(error);
@@ -37,6 +48,40 @@ export function requestBody(
     },
     { highWaterMark: 0 },
   );
+}
+
+const pieceSize = 64 * 1024;
+
+/** The same, into the memory of whoever reads. */
+function countedBytes(
+  reader: ReadableStreamBYOBReader,
+  count: (bytes: number) => void,
+): ReadableStream<Uint8Array> {
+  let given = false;
+  return new ReadableStream({
+    type: "bytes",
+    async pull(controller) {
+      try {
+        const lent = controller.byobRequest;
+        const view = lent?.view;
+        const { done, value } = await reader.read(
+          view ? new Uint8Array(view.buffer, view.byteOffset, view.byteLength) : new Uint8Array(pieceSize),
+        );
+        if (given) return;
+        count(value?.length ?? 0);
+        if (done) controller.close();
+        if (lent && value) lent.respondWithNewView(value);
+        // A copy of the right size: who keeps a piece must not keep room for sixty-four thousand bytes.
+        else if (!done) controller.enqueue(value.slice());
+      } catch (error) {
+        if (!given) controller.error(error);
+      }
+    },
+    cancel() {
+      // As above.
+      given = true;
+    },
+  });
 }
 
 /** How a body is read as a whole. */
