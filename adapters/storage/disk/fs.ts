@@ -22,6 +22,8 @@ export interface DiskFs {
   lstatSync(path: string | Buffer): Stats | null;
   readlinkSync(path: string): string;
   realpathSync(path: string): string;
+  /** The kind of file system at a path, as the number of statfs(2); 0 where it is not told. */
+  fileSystemSync(path: string): number;
   readdirSync(path: string): string[];
   direntsSync(path: string): Dirent[];
   /** Names as bytes, for trees whose names need not be UTF-8. */
@@ -60,6 +62,8 @@ export const nodeFs: DiskFs = {
   lstatSync: (path) => fs.lstatSync(path, { throwIfNoEntry: false }) ?? null,
   readlinkSync: (path) => fs.readlinkSync(path),
   realpathSync: (path) => fs.realpathSync.native(path),
+  // The kernel's number is unsigned and may arrive with a sign.
+  fileSystemSync: (path) => fs.statfsSync(path).type >>> 0,
   readdirSync: (path) => fs.readdirSync(path),
   direntsSync: (path) => fs.readdirSync(path, { withFileTypes: true }),
   rawNamesSync: (path) => fs.readdirSync(path, { encoding: "buffer" }),

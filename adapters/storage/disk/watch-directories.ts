@@ -8,6 +8,15 @@ import { joinPath } from "./tree.ts";
 import type { Dir, DiskTree } from "./tree.ts";
 import { Slices, largeDirectory, openOrSkip } from "./walk.ts";
 
+/**
+ * File systems that other machines, or a program of their own, change without this kernel being told: NFS, SMB and
+ * CIFS, FUSE (sshfs, the shared folders of virtual machines), 9P, Ceph, AFS, VirtualBox, Lustre, GPFS, OCFS2, GFS2.
+ * A watch on them succeeds and stays silent.
+ */
+const silent: ReadonlySet<number> = new Set([
+  0x6969, 0x517b, 0xff534d42, 0xfe534d42, 0x65735546, 0x01021997, 0x00c36400, 0x5346414f, 0x6b414653,
+  0x786f4256, 0x0bd00bd0, 0x47504653, 0x7461636f, 0x01161970,
+]);
 /** Reports gather for this long, milliseconds: what a program changes in one go is told in one go. */
 export const gatherMs: number = 50;
 
@@ -62,6 +71,8 @@ class DirectoryWatches implements Watch {
   readonly #watched = new Map<string, FSWatcher>();
   readonly #detach: () => void;
   readonly #rootInode: number | undefined;
+  /** File systems that were looked at, by their device. */
+  readonly #devices = new Set<number>();
   #changed = new Set<string>();
   /** Of those, the names that came or went: directories perhaps. */
   #renamed = new Set<string>();
@@ -117,6 +128,7 @@ class DirectoryWatches implements Watch {
       const dir = openOrSkip(this.#tree, rel);
       if (dir === null) continue;
       try {
+        this.#insistOnNews(dir);
         this.#watch(rel, dir);
         const children = await this.#read(dir);
         names += children.length;
@@ -129,6 +141,16 @@ class DirectoryWatches implements Watch {
       if (slices.due()) await slices.turn();
     }
     if (top === "") this.#tree.names = names;
+  }
+
+  /** Throws in a file system whose changes are not told: watching the rest would not do. */
+  #insistOnNews(dir: Dir): void {
+    const { fs } = this.#tree;
+    const { dev } = fs.fstatSync(dir.fd);
+    if (this.#devices.has(dev)) return;
+    if (silent.has(fs.fileSystemSync(dir.path)))
+      throw new Error("The file system does not tell of all changes.");
+    this.#devices.add(dev);
   }
 
   #watch(rel: string, dir: Dir): void {
@@ -186,7 +208,7 @@ class DirectoryWatches implements Watch {
     try {
       if (!lost) await this.#follow(overflown ? [""] : [...renamed]);
     } catch {
-      // No more watches are granted: what is there now would go unseen.
+      // No more watches are granted, or a silent file system came in: what is there now would go unseen.
       lost = true;
     }
     this.#flushing = false;
