@@ -1,6 +1,6 @@
 import { IgnoreRules } from "./catalog/ignore.ts";
 import { CatalogKeeper, type FileChange } from "./catalog/keeper.ts";
-import type { Selection } from "./catalog/chunks.ts";
+import type { Selection, Verdict } from "./catalog/chunks.ts";
 import type { CatalogIndex } from "./catalog/index.ts";
 import { EventNumbers } from "./event-numbers.ts";
 import { Feed, type FeedPage, type Numbered } from "./feed.ts";
@@ -179,11 +179,18 @@ export class Catalog {
     }
   }
 
-  /** Which of these events are about paths that the ignore rules leave over; those of vanished paths stay. */
+  /**
+   * These events as they look to somebody who sees only what the ignore rules leave over. Those of vanished paths stay,
+   * and what was renamed to an ignored name is gone for him.
+   */
   async withoutIgnored(events: readonly FileEvent[]): Promise<FileEvent[]> {
     const index = await this.current();
     await this.#applyIgnoreRules(index);
-    return events.filter((event) => index.verdictOf(event.toPath ?? event.path) !== "ignored");
+    return events.flatMap((event) => {
+      const { type, seq, path, toPath, timestamp } = event;
+      if (index.verdictOf(toPath ?? path) !== "ignored") return [event];
+      return type === "rename" ? [{ type: "delete", seq, path, timestamp }] : [];
+    });
   }
 
   /** Says that the watch reported changes at these paths. */
@@ -283,8 +290,11 @@ export class Catalog {
   async #applyIgnoreRules(index: CatalogIndex): Promise<void> {
     const slices = new Slices();
     while (!index.judged) {
+      // Rules that were read before an ignore file changed must not judge after it.
+      const { rulesAge } = index;
       const rules = await IgnoreRules.load(this.#options.storage, index.ignoreFiles);
-      while (!index.judge((path, isDir) => rules.verdict(path, isDir), judgeMs)) await slices.breathe();
+      const verdict = (path: string, isDir: boolean): Verdict => rules.verdict(path, isDir);
+      while (index.rulesAge === rulesAge && !index.judge(verdict, judgeMs)) await slices.breathe();
     }
   }
 }

@@ -32,6 +32,7 @@ export class CatalogIndex {
   readonly #ignoreFiles = new Set<string>();
   /** An ignore file came, went or changed: what was judged by it no longer counts. */
   #verdictsStale = false;
+  #rulesAge = 0;
   /** Only without surrogates does the order of code units equal that of code points. */
   #plain = true;
 
@@ -176,6 +177,11 @@ export class CatalogIndex {
     );
   }
 
+  /** Rises with each ignore file that comes, goes or changes. */
+  get rulesAge(): number {
+    return this.#rulesAge;
+  }
+
   /** Whether every entry has a verdict of the ignore rules that still counts. */
   get judged(): boolean {
     return !this.#verdictsStale && this.#chunks.every((chunk) => openVerdicts(chunk) === 0);
@@ -208,6 +214,11 @@ export class CatalogIndex {
       if (performance.now() > end) return false;
     }
     return true;
+  }
+
+  #outdateVerdicts(): void {
+    this.#verdictsStale = true;
+    this.#rulesAge += 1;
   }
 
   #clearVerdicts(): void {
@@ -326,7 +337,7 @@ export class CatalogIndex {
     else if (this.#oddRevisions.size > 0) this.#oddRevisions.delete(path);
     if (isIgnoreFile(path)) {
       this.#ignoreFiles.add(path);
-      this.#verdictsStale = true;
+      this.#outdateVerdicts();
     }
     rows.paths.push(path);
     rows.facts.push(entry.size, entry.mtimeMs, digits ?? 0);
@@ -357,7 +368,7 @@ export class CatalogIndex {
     for (let i = start; i < stop; i += 1) {
       const path = paths[i] ?? "";
       this.#oddRevisions.delete(path);
-      if (this.#ignoreFiles.delete(path)) this.#verdictsStale = true;
+      if (this.#ignoreFiles.delete(path)) this.#outdateVerdicts();
     }
   }
 }
