@@ -5,6 +5,7 @@ import type { ReadableStorage } from "../storage.ts";
 /** Left out wherever they are, whatever ignore files say. */
 const alwaysIgnored: ReadonlySet<string> = new Set([".git", "node_modules", ".venv"]);
 const longestIgnoreFile = 1024 * 1024;
+const options = { ignoreCase: false, allowRelativePaths: true } as const;
 
 /** The rules of one ignore file and the directory they are relative to. */
 interface Rules {
@@ -37,8 +38,7 @@ export class IgnoreRules {
       if (path.split("/").some((name) => alwaysIgnored.has(name))) continue;
       const file = await storage.readFile(path, { maxBytes: longestIgnoreFile }).catch(() => null);
       if (!file) continue;
-      const matcher = ignore({ ignoreCase: false, allowRelativePaths: true });
-      files.set(parentOf(path), matcher.add(new TextDecoder().decode(file.bytes)));
+      files.set(parentOf(path), ignore(options).add(new TextDecoder().decode(file.bytes)));
     }
     return new IgnoreRules(files);
   }
@@ -56,9 +56,8 @@ export class IgnoreRules {
     const parent: Directory = path === "" ? { ignored: false, rules: [] } : this.#directory(parentOf(path));
     const ignored = parent.ignored || (path !== "" && isIgnored(parent, path, true));
     const matcher = ignored ? undefined : this.#files.get(path);
-    const rules = matcher
-      ? [...parent.rules, { prefix: path === "" ? "" : `${path}/`, matcher }]
-      : parent.rules;
+    const outer = ignored || path === "" ? parent.rules : lettingIn(parent.rules, path);
+    const rules = matcher ? [...outer, { prefix: path === "" ? "" : `${path}/`, matcher }] : outer;
     const directory = { ignored, rules };
     this.#directories.set(path, directory);
     return directory;
@@ -74,6 +73,23 @@ function isIgnored(parent: Directory, path: string, isDir: boolean): boolean {
     else if (result.unignored) ignored = false;
   }
   return ignored;
+}
+
+/**
+ * The rules of outer directories in one that is not ignored. A matcher takes what lies in a directory that it excludes
+ * for excluded, also when an inner ignore file lets that directory in again: there it has to be told.
+ */
+function lettingIn(rules: readonly Rules[], path: string): readonly Rules[] {
+  const excludes = ({ prefix, matcher }: Rules): boolean =>
+    matcher.test(`${path.slice(prefix.length)}/`).ignored;
+  if (!rules.some(excludes)) return rules;
+  return rules.map((one) => {
+    if (!excludes(one)) return one;
+    const { prefix, matcher } = one;
+    const literal = path.slice(prefix.length).replaceAll(/[\\*?[\]]/g, String.raw`\$&`);
+    // In a list, because a text is cut into lines, and names may hold line ends.
+    return { prefix, matcher: ignore(options).add([matcher, `!/${literal}/`]) };
+  });
 }
 
 function parentOf(path: string): string {
