@@ -88,7 +88,13 @@ const readBatch = route({
   async handle(context): Promise<Reply> {
     const { storage } = context.workspace;
     const paths = await Promise.all(context.body.paths.map((path) => resolveClientPath(storage, path)));
-    const makers = paths.map((path) => (lead: string) => readItem(context, path, lead));
+    const makers = await Promise.all(
+      paths.map(async (path) => {
+        // What cannot be looked at is told by its item.
+        const entry = await storage.stat(path).catch(() => null);
+        return { size: entry?.size ?? 0, make: (lead: string) => readItem(context, path, lead) };
+      }),
+    );
     return { stream: itemStream(makers, readsAhead), headers: { "content-type": "application/json" } };
   },
 });

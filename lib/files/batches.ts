@@ -89,20 +89,31 @@ export function fileItem(
 
 const closing = new TextEncoder().encode('"}');
 
+/** Files are read ahead of a client that takes its time up to this many bytes, or one of any size. */
+const mostAheadBytes = 4_000_000;
+
+/** How an item is made, and about how many bytes that takes. */
+export interface ItemMaker {
+  size: number;
+  make(lead: string): Promise<Uint8Array>;
+}
+
 /**
- * `{"items":[…]}` as a stream of items in order, of which a few are being made at a time: memory stays flat. Each
- * item begins with what leads up to it, because every piece of a stream costs, however small.
+ * `{"items":[…]}` as a stream of items in order, of which a few are being made at a time, and of large ones no more
+ * than one: memory stays flat. Each item begins with what leads up to it, because every piece of a stream costs,
+ * however small.
  */
-export function itemStream(
-  makers: readonly ((lead: string) => Promise<Uint8Array>)[],
-  ahead: number,
-): ReadableStream<Uint8Array> {
+export function itemStream(makers: readonly ItemMaker[], ahead: number): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const running: Promise<Uint8Array>[] = [];
   let next = 0;
   const start = (): void => {
-    for (let make = makers[next]; make && running.length < ahead; make = makers[next]) {
-      running.push(make(next === 0 ? '{"items":[' : ","));
+    const held = makers.slice(next - running.length, next);
+    let bytes = held.reduce((sum, { size }) => sum + size, 0);
+    for (let maker = makers[next]; maker && running.length < ahead; maker = makers[next]) {
+      bytes += maker.size;
+      if (running.length > 0 && bytes > mostAheadBytes) return;
+      running.push(maker.make(next === 0 ? '{"items":[' : ","));
       next += 1;
     }
   };
