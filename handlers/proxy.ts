@@ -16,6 +16,7 @@ import {
   type PermittedCall,
 } from "../lib/engine/access.ts";
 import { failureForViewers } from "../lib/engine/failure.ts";
+import { listsSessions, servedSessions } from "../lib/engine/sessions.ts";
 import { ApiError } from "../lib/errors.ts";
 import { isJsonObject } from "../lib/json.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
@@ -78,8 +79,8 @@ async function proxyEngine(context: Context): Promise<Reply> {
   const headers = isViewer ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
   const response = await send(context, permitted, { ...target, headers }, below);
   // Errors of the engine quote the file that it could not read.
-  const cleaned = isViewer && (call.secret || response.status >= 400);
-  return cleaned && response.body ? cleanedReply(response, response.body, target) : { response };
+  const cleaned = isViewer && (call.secret || listsSessions(call.path) || response.status >= 400);
+  return cleaned && response.body ? cleanedReply(context, call, response, target) : { response };
 }
 
 /** Sends a permitted call on and records how it ended. */
@@ -180,14 +181,18 @@ async function engineTunnel(
   };
 }
 
-/** What viewers get of an answer that may hold keys (I04). Anything but JSON has none. */
+/** What viewers get of an answer that may hold keys (I04) or sessions of elsewhere (I06). Anything but JSON has none. */
 async function cleanedReply(
+  context: Context,
+  call: EngineCall,
   response: Response,
-  body: ReadableStream<Uint8Array>,
   target: ProxyTarget,
 ): Promise<Reply> {
-  const { status } = response;
-  if (!/^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get("content-type") ?? ""))
+  const { status, body } = response;
+  if (
+    body === null ||
+    !/^application\/(?:[\w.-]+\+)?json\b/i.test(response.headers.get("content-type") ?? "")
+  )
     return { response };
   const bytes = await readAll(body, mostCleaned).catch((cause: unknown) => {
     throw target.unreachable(cause);
@@ -199,6 +204,7 @@ async function cleanedReply(
     });
   }
   const value = failureForViewers(parsedAnswer(bytes, status));
+  if (status < 400 && !call.secret) return { status, json: servedSessions(context, value) };
   // A list stays one: it has no place for the mark that something is left out.
   const json = isJsonObject(value) ? answerFor("viewer", value) : redact(value).value;
   return { status, json };

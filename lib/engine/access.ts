@@ -2,6 +2,7 @@ import type { AuditRecord } from "../audit.ts";
 import type { Approval } from "../changes/record.ts";
 import { grantsPermission, mayGrant, withoutGrants } from "./grants.ts";
 import { placeCall, resolveDots, type Placed } from "./rules.ts";
+import { insistOnServedSession } from "./sessions.ts";
 import { ApiError } from "../errors.ts";
 import { isInside } from "../paths.ts";
 import { insistOnOpenFile, insistOnOpenPath } from "../protected-paths.ts";
@@ -55,7 +56,9 @@ export async function insistOnRights(context: Context, call: EngineCall, search:
   if (call.class === "permission" && !readOnly && !scopeReaches(caller.scope, requiredScope(call)))
     await recordCall(context, call, { outcome: "denied" });
   insistOnScope(call, caller.scope, readOnly);
-  if (!scopeReaches(caller.scope, "collaborator")) await insistOnOpenFiles(context, call, search);
+  if (scopeReaches(caller.scope, "collaborator")) return;
+  await insistOnOpenFiles(context, call, search);
+  await insistOnServedSession(context, call.path);
 }
 
 /** Refuses viewers the contents of protected files (I05): the one that a call names, by whatever link, and those that it finds. */

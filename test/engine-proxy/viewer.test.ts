@@ -69,6 +69,38 @@ describe("what viewers meet of the real engine (I04, I05)", () => {
     if (server) await rm(server.workspace, { recursive: true, force: true, maxRetries: 3 });
   });
 
+  test("sessions of directories that are not served are none of theirs (I06)", async () => {
+    const elsewhere = await freshDirectory("viewer-elsewhere");
+    const made = await fetch(`${engine.url}/session?directory=${encodeURIComponent(elsewhere)}`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Basic ${btoa("opencode:pw")}` },
+      body: JSON.stringify({ title: "private-elsewhere" }),
+    });
+    const foreign = ((await made.json()) as { id: string }).id;
+    const told: string[] = [];
+    for (const path of [
+      "/experimental/session",
+      "/api/session",
+      "/session",
+      `/session/${foreign}`,
+      `/session/${foreign}/message`,
+      `/Session//${foreign.replace("s", "%73")}/todo`,
+      `/api/session/${foreign}/message`,
+    ]) {
+      const { status, text } = await server.request("GET", proxied(path), { token: viewer });
+      if (text.includes("private-elsewhere") || (path.includes(foreign) && status !== 403))
+        told.push(`${status} ${path}`);
+    }
+    expect(told).toEqual([]);
+    for (const path of ["/session", "/api/session"]) {
+      const { text } = await server.request("GET", proxied(path), { token: viewer });
+      expect(text, path).toContain(session);
+    }
+    const own = await server.request("GET", proxied(`/session/${session}/message`), { token: viewer });
+    expect(own.text).toContain("Say it.");
+    await rm(elsewhere, { recursive: true, force: true });
+  });
+
   const proxied = (path: string): string => `/w/${server.id}/opencode${path}`;
   const asViewer = (path: string): Promise<Answer> =>
     server.request("GET", proxied(path), { token: viewer, headers: { "accept-encoding": "identity" } });
