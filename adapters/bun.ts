@@ -1,3 +1,4 @@
+import type { Awaitable } from "../lib/awaitable.ts";
 import type { Host, ServerConfig } from "../lib/host.ts";
 import { mostMessageBytes } from "../lib/http/websocket-frames.ts";
 import type { HttpServer, ListenOptions } from "./http-server.ts";
@@ -45,7 +46,7 @@ interface BunRuntime {
     idleTimeout: number;
     maxRequestBodySize: number;
     development: boolean;
-    fetch(request: Request): Promise<Response | undefined>;
+    fetch(request: Request): Awaitable<Response | undefined>;
     error(error: unknown): Response;
     websocket: {
       idleTimeout: number;

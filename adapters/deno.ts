@@ -1,3 +1,4 @@
+import type { Awaitable } from "../lib/awaitable.ts";
 import type { Host, ServerConfig } from "../lib/host.ts";
 import { noCloseCode } from "../lib/http/websocket-frames.ts";
 import type { HttpServer, ListenOptions } from "./http-server.ts";
@@ -35,7 +36,7 @@ interface DenoSocket {
 interface DenoRuntime {
   serve(
     options: { hostname: string; port: number; onListen(): void; onError(error: unknown): Response },
-    handler: (request: Request) => Promise<Response>,
+    handler: (request: Request) => Awaitable<Response>,
   ): DenoServer;
   /** `idleTimeout` in seconds. */
   upgradeWebSocket(
@@ -66,7 +67,7 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
 async function listen(options: ListenOptions): Promise<HttpServer> {
   const { host, port } = options;
   const service = new RequestService<Response>(options, acceptWebSocket);
-  const serve = (request: Request): Promise<Response> => service.serve(request);
+  const serve = (request: Request): Awaitable<Response> => service.serve(request);
   const onError = (error: unknown): Response => service.crashed(error);
   const start = (): NativeServer => {
     // What it prints when it listens is said by the command, in the configured format.

@@ -1,9 +1,10 @@
 import { ApiError, toApiError } from "../lib/errors.ts";
+import type { Awaitable } from "../lib/awaitable.ts";
 import type { Log } from "../lib/host.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 
-/** Answers one request; never throws for what a client did. */
-export type Answer = (request: Request) => Promise<Response>;
+/** Answers one request, at once where it can; never throws for what a client did. */
+export type Answer = (request: Request) => Awaitable<Response>;
 
 /** Answers one request for a WebSocket: with an answer, or with whom to connect its socket to. */
 export type AnswerUpgrade = (request: Request) => Promise<Response | Tunnel>;

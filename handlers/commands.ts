@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { whenReady, type Awaitable } from "../lib/awaitable.ts";
 import {
   commandFile,
   discoverCommands,
@@ -34,7 +35,7 @@ const listAnswer = v.object({
 });
 
 /** The commands of the workspace, or the user's, as JSON; kept until a file changes. */
-function listText(context: Context, scope: "workspace" | "global"): Promise<string> {
+function listText(context: Context, scope: "workspace" | "global"): Awaitable<string> {
   const { workspace, services } = context;
   return workspace.cache.get(`commands:${scope}`, async (view) => {
     const user = services.host.user.opencode;
@@ -63,9 +64,10 @@ const list = route({
   },
   answer: listAnswer,
   summary: "List the commands of the workspace, or with scope=global and host rights those of the user.",
-  handle: async (context) => ({
-    jsonText: await listText(context, context.query.scope === "global" ? "global" : "workspace"),
-  }),
+  handle: (context) =>
+    whenReady(listText(context, context.query.scope === "global" ? "global" : "workspace"), (jsonText) => ({
+      jsonText,
+    })),
 });
 
 const save = route({

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { whenReady, type Awaitable } from "../lib/awaitable.ts";
 import { jsonObject, type JsonObject } from "../lib/json.ts";
 import {
   chooseOpencode,
@@ -30,7 +31,7 @@ const patch = v.pipe(
 );
 
 /** What both configuration files of a workspace say, kept until one of them changes. */
-function configOf(workspace: Workspace): Promise<ScopedAnswer<{ opencode: unknown; openwork: unknown }>> {
+function configOf(workspace: Workspace): Awaitable<ScopedAnswer<{ opencode: unknown; openwork: unknown }>> {
   return workspace.cache.get("config", async ({ files }) => {
     const opencode = await readOpencode(files);
     const openwork = await readOpenwork(files);
@@ -46,11 +47,12 @@ const readConfig = route({
     "Both configuration files of a workspace as values, and when the workspace was last changed through this server.",
   answer,
   errors: ["invalid_jsonc", "invalid_json"],
-  async handle({ workspace, services, caller }) {
-    const config = await configOf(workspace);
-    const updatedAt = await services.audit.lastTimestamp(workspace);
-    return { jsonText: config.json(caller.scope, { updatedAt }) };
-  },
+  handle: ({ workspace, services, caller }) =>
+    whenReady(configOf(workspace), (config) =>
+      whenReady(services.audit.lastTimestamp(workspace), (updatedAt) => ({
+        jsonText: config.json(caller.scope, { updatedAt }),
+      })),
+    ),
 });
 
 const patchConfig = route({

@@ -1,9 +1,9 @@
-import { anonymous, type Caller } from "../lib/caller.ts";
+import { whenReady, type Awaitable } from "../lib/awaitable.ts";
+import { anonymous, type Access, type Caller } from "../lib/caller.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
-import { checkQueryEscapes, decodeSegment, type Target } from "../lib/paths.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { HttpReply, Reply } from "../lib/reply.ts";
 import type { Context, LogNote, Route, Schema } from "../lib/route.ts";
@@ -12,12 +12,12 @@ import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";
 import { insistOnAllowedOrigin, withProtocolToken } from "../lib/http/websocket.ts";
 import type { Workspace } from "../lib/workspaces.ts";
-import { readJsonBody, validate, type HeldBody } from "./body.ts";
+import { readJsonBody, type HeldBody } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
 import { prefersAsync, runAsync } from "./async-requests.ts";
+import { noEndpoint, type Destination } from "./locator.ts";
 import { RequestContext } from "./request-context.ts";
 import { Responder } from "./respond.ts";
-import { RouteTable, type Match } from "./router.ts";
 
 /** A read, or the arrival of a body, that took longer than this was held, milliseconds: its caller's token may have been revoked meanwhile. */
 const heldMs = 100;
@@ -25,98 +25,86 @@ const heldMs = 100;
 /** What the log says of a request whose caller went away before the answer, as web servers have it; nobody is sent it. */
 const callerGoneStatus = 499;
 
-/** What one request is known to be, for its log line; filled in as it is found out. */
-interface Trace {
+/** What one request is known to be, for its answer and its log line; filled in as it is found out. */
+interface Call {
+  readonly request: Request;
+  readonly method: string;
+  readonly destination: Destination;
+  /** The request asks for a WebSocket, and the host can give one. */
+  readonly upgrade: boolean;
   /** By `performance.now()`. */
   readonly started: number;
   /** The class of the endpoint. */
   auth: "none" | "client" | "host";
-  error?: string;
-  note: LogNote;
-  /** The request asks for a WebSocket, and the host can give one. */
-  upgrade: boolean;
+  error: string | undefined;
+  readonly note: LogNote;
 }
 
-/** A request on its way: where it goes and under which mount. */
-interface Located {
-  match: Match;
-  target: Target;
-  mountId: string | null;
-}
-
-/** Serves requests from a table of routes: finds, authenticates, checks, validates, runs, answers and logs. */
+/** Serves requests for the routes of a table: authenticates, checks, validates, runs, answers and logs. */
 export class Dispatcher {
   readonly #services: Services;
-  readonly #table: RouteTable;
-  readonly #mounted: RouteTable;
   readonly #cors: CorsHeaders;
   readonly #mounting: Mounting;
   readonly #responder: Responder;
   readonly #refusedHost: (request: Request) => ApiError | null;
 
-  constructor(services: Services, routes: readonly Route[], mounting: Mounting) {
+  constructor(services: Services, mounting: Mounting) {
     this.#services = services;
     this.#mounting = mounting;
     this.#responder = new Responder(services.host);
-    this.#table = new RouteTable(routes);
-    this.#mounted = new RouteTable(
-      routes.filter((route) => route.mounted || route.path.startsWith("/workspace/:id/")),
-    );
     const { corsOrigins } = services.host.config;
     this.#cors = corsFor(corsOrigins);
     const { allowedHosts: names, trustProxy } = mounting;
     this.#refusedHost = refusedHost({ names, corsOrigins, trustProxy });
   }
 
-  /** The answer to a request for a target below the base path, or to one that lies `elsewhere`; never throws. */
-  async handle(request: Request, target: Target, elsewhere = false): Promise<Response> {
-    const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: false };
-    let common = this.#cors(request);
-    // Each look at a part of a request is a call into the runtime.
-    const { method } = request;
-    let reply: Reply;
-    if (method === "OPTIONS") {
-      reply = { status: 204, headers: preflightHeaders(common, request), text: "" };
-      common = {};
-    } else {
-      try {
-        if (elsewhere) throw notBelow(this.#mounting.basePath);
-        reply = await this.#run(request, this.#locate(target), trace);
-      } catch (error) {
-        reply = this.#errorReply(error, trace);
-      }
+  /** The answer to a request for a destination; no promise where it is there at once. Never throws. */
+  handle(request: Request, destination: Destination): Awaitable<Response> {
+    const call = callOf(request, destination, false);
+    const common = this.#cors(request);
+    if (call.method === "OPTIONS") {
+      return this.#respond({ status: 204, headers: preflightHeaders(common, request), text: "" }, call, {});
     }
-    if ("tunnel" in reply) reply = this.#errorReply(new Error("a tunnel for a plain request"), trace);
-    const response = this.#responder.respond(reply, common, method === "HEAD");
-    this.#log(request, target, response.status, trace);
-    return response;
+    return whenReady(this.#reply(call), (reply) => this.#respond(reply, call, common));
   }
 
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. Never throws. */
-  async upgrade(request: Request, target: Target, elsewhere = false): Promise<Response | Tunnel> {
-    const { host } = this.#services;
-    const trace: Trace = { started: performance.now(), auth: "none", note: {}, upgrade: true };
-    const origin = request.headers.get("origin");
-    let reply: Reply;
+  async upgrade(request: Request, destination: Destination): Promise<Response | Tunnel> {
+    const call = callOf(request, destination, true);
+    const reply = await this.#reply(call);
+    if (!("tunnel" in reply)) return this.#respond(reply, call, this.#cors(request));
+    this.#log(call, 101);
+    return reply.tunnel;
+  }
+
+  /** What a call comes to, be it an error. */
+  #reply(call: Call): Awaitable<Reply> {
     try {
-      if (elsewhere) throw notBelow(this.#mounting.basePath);
-      insistOnAllowedOrigin(origin, host.config.corsOrigins, publicAddressOf(request, this.#mounting).host);
-      reply = await this.#run(request, this.#locate(target), trace);
+      if (call.upgrade) this.#insistOnOwnOrigin(call.request);
+      const reply = this.#run(call);
+      return reply instanceof Promise ? reply.catch((error) => this.#errorReply(error, call)) : reply;
     } catch (error) {
-      reply = this.#errorReply(error, trace);
+      return this.#errorReply(error, call);
     }
-    if ("tunnel" in reply) {
-      this.#log(request, target, 101, trace);
-      return reply.tunnel;
-    }
-    const response = this.#responder.respond(reply, this.#cors(request), false);
-    this.#log(request, target, response.status, trace);
+  }
+
+  #insistOnOwnOrigin(request: Request): void {
+    const { corsOrigins } = this.#services.host.config;
+    const { host } = publicAddressOf(request, this.#mounting);
+    insistOnAllowedOrigin(request.headers.get("origin"), corsOrigins, host);
+  }
+
+  #respond(reply: Reply, call: Call, common: Readonly<Record<string, string>>): Response {
+    const sent =
+      "tunnel" in reply ? this.#errorReply(new Error("a tunnel for a plain request"), call) : reply;
+    const response = this.#responder.respond(sent, common, call.method === "HEAD");
+    if (this.#services.host.config.log.requests) this.#log(call, response.status);
     return response;
   }
 
-  #errorReply(error: unknown, trace: { error?: string }): HttpReply {
+  #errorReply(error: unknown, call: { error?: string | undefined }): HttpReply {
     const known = toApiError(error);
-    trace.error = known.message;
+    call.error = known.message;
     if (known.status >= 500 && known.cause !== undefined) {
       const { cause } = known;
       const stack = (cause instanceof Error && cause.stack) || String(cause);
@@ -130,101 +118,82 @@ export class Dispatcher {
     };
   }
 
-  #locate(target: Target): Located {
-    if (target.path.startsWith("/w/")) {
-      const { segments } = target;
-      const mountId = decodeSegment(segments[1] ?? "");
-      const inner = segments.slice(2);
-      const match = mountId !== "" && this.#mounted.find({ path: `/${inner.join("/")}`, segments: inner });
-      // Both ids must name the mounted workspace, whoever asks (contract, section 4).
-      if (match && (inner[0] !== "workspace" || decodeSegment(inner[1] ?? "") === mountId)) {
-        return { match, target, mountId };
-      }
-      throw notFound();
-    }
-    const match = this.#table.find(target);
-    if (!match) throw notFound();
-    return { match, target, mountId: null };
+  #run(call: Call): Awaitable<Reply> {
+    const route = pickMethod(call);
+    if (route.access !== "public") call.auth = route.access;
+    return whenReady(this.#admit(call, route), (caller) => this.#runAs(caller, route, call));
   }
 
-  async #run(request: Request, located: Located, trace: Trace): Promise<Reply> {
-    const route = pickMethod(located.match, request.method);
-    if (route.access !== "public") trace.auth = route.access;
-    let caller = anonymous;
+  /** Who calls; throws when it is somebody for whom the route is not. */
+  #admit(call: Call, route: Route): Awaitable<Caller> {
     if (route.access !== "public") {
-      const headers = credentialsOf(request, trace);
-      caller = await this.#services.authenticator.authenticate(headers, route.access, route.basic);
-    } else if (!route.anyHost) await this.#insistOnHostOrToken(request, trace);
-    if (route.writes && this.#services.host.config.readOnly) {
+      const { authenticator } = this.#services;
+      return authenticator.authenticate(credentialsOf(call), route.access, route.basic);
+    }
+    const refusal = route.anyHost ? null : this.#refusedHost(call.request);
+    return refusal ? this.#insistOnToken(call, refusal) : anonymous;
+  }
+
+  /** A public route is for anybody who asks for it under a name of this server, and for those who have a token. */
+  async #insistOnToken(call: Call, refusal: ApiError): Promise<Caller> {
+    const { authenticator } = this.#services;
+    const headers = credentialsOf(call);
+    const has = async (access: Access): Promise<Caller> => authenticator.authenticate(headers, access);
+    await has("client")
+      .catch(() => has("host"))
+      .catch(() => Promise.reject(refusal));
+    return anonymous;
+  }
+
+  #runAs(caller: Caller, route: Route, call: Call): Awaitable<Reply> {
+    const { request, destination, upgrade, note } = call;
+    const { target } = destination;
+    const services = this.#services;
+    if (route.writes && services.host.config.readOnly) {
       throw new ApiError(
         "read_only",
         "This server is read-only; start it without --read-only to change anything.",
       );
     }
-    const params = decodeParams(located.match.params);
-    let workspaces: Places | null = null;
-    if (route.workspaceFirst) workspaces = this.#workspaces(located, params);
+    const { params } = destination;
+    const first = route.workspaceFirst ? this.#workspaces(destination) : null;
     insistOnScope(route, caller);
-    const query = route.query || route.guard ? queryOf(located.target) : {};
     if (route.guard) {
-      const { target, mountId } = located;
+      const { query, mountId } = destination;
       const mounted = mountId !== null;
-      route.guard({
-        request,
-        target,
-        mounted,
-        upgrade: trace.upgrade,
-        caller,
-        query,
-        services: this.#services,
-      });
+      route.guard({ request, target, mounted, upgrade, caller, query, services });
     }
-    workspaces ??= this.#workspaces(located, params);
-    if (route.locate) {
-      const place = { services: this.#services, params, caller, mount: workspaces.mount };
-      workspaces = { ...workspaces, workspace: route.locate(place) };
-    }
-    const checkedQuery = route.query ? validate(route.query, query, "query", "invalid_query") : undefined;
-    const body = route.body ? await this.#readBody(request, route, route.body, caller) : undefined;
-    const known = {
-      request,
-      target: located.target,
-      services: this.#services,
-      params,
-      query: checkedQuery,
-      body: body?.value,
-      caller,
-      mount: workspaces.mount,
-      upgrade: trace.upgrade,
-      note: trace.note,
+    const { mount, workspace: named } = first ?? this.#workspaces(destination);
+    const workspace = route.locate ? route.locate({ services, params, caller, mount }) : named;
+    const query = route.query ? destination.checkedQuery(route.query) : undefined;
+    const handle = (held: HeldBody | null): Awaitable<Reply> => {
+      const body = held?.value;
+      const known = { request, target, services, params, query, body, caller, mount, upgrade, note };
+      return this.#handle(route, new RequestContext(known, workspace, this.#mounting), held, call);
     };
-    const context = new RequestContext(known, workspaces.workspace, this.#mounting);
+    return route.body ? this.#readBody(request, route, route.body, caller).then(handle) : handle(null);
+  }
+
+  #handle(route: Route, context: RequestContext, body: HeldBody | null, call: Call): Awaitable<Reply> {
     // The route's own schemas made query and body: here the types of the table and of the handler meet.
-    const handle = (ready: Context): Reply | Promise<Reply> => route.handle(ready as Context<never, never>);
+    const handle = (ready: Context): Awaitable<Reply> => route.handle(ready as Context<never, never>);
     const run = body ? releasing(body, handle) : handle;
-    if (route.writes && prefersAsync(request)) {
+    if (route.writes && prefersAsync(call.request)) {
       return runAsync(context, run, (error) => this.#errorReply(error, {}));
     }
-    const running = run(context);
-    const reply = running instanceof Promise ? await running : running;
-    const isRead = !route.writes && route.access !== "public" && ("json" in reply || "jsonText" in reply);
-    // What was held back is for those alone who may still ask.
-    if (isRead && performance.now() - trace.started > heldMs) {
+    const reply = run(context);
+    const isRead = !route.writes && route.access !== "public";
+    return isRead && reply instanceof Promise ? this.#afterWait(reply, context.caller, call) : reply;
+  }
+
+  /** What was held back is for those alone who may still ask. */
+  async #afterWait(waiting: Promise<Reply>, caller: Caller, { started }: Call): Promise<Reply> {
+    const reply = await waiting;
+    const isHeld = performance.now() - started > heldMs;
+    if (isHeld && ("json" in reply || "jsonText" in reply)) {
       await this.#services.authenticator.insistStillValid(caller);
     }
     return reply;
-  }
-
-  /** A public route is for anybody who asks for it under a name of this server, and for those who have a token. */
-  async #insistOnHostOrToken(request: Request, trace: Trace): Promise<void> {
-    const refusal = this.#refusedHost(request);
-    if (!refusal) return;
-    const { authenticator } = this.#services;
-    const headers = credentialsOf(request, trace);
-    await authenticator
-      .authenticate(headers, "client")
-      .catch(() => authenticator.authenticate(headers, "host"))
-      .catch(() => Promise.reject(refusal));
   }
 
   async #readBody(request: Request, { bodyLimit }: Route, schema: Schema, caller: Caller): Promise<HeldBody> {
@@ -241,42 +210,50 @@ export class Dispatcher {
     }
   }
 
-  #workspaces(located: Located, params: Readonly<Record<string, string>>): Places {
+  #workspaces({ mountId, params }: Destination): Places {
     const registry = this.#services.workspaces;
-    const mount = located.mountId === null ? null : registry.get(located.mountId);
+    const mount = mountId === null ? null : registry.get(mountId);
     const id = params["id"];
     const workspace = id === undefined ? mount : registry.get(id);
-    if (mount && workspace && mount !== workspace) throw notFound();
+    if (mount && workspace && mount !== workspace) throw noEndpoint();
     return { mount, workspace };
   }
 
-  #log(request: Request, target: Target, answered: number, trace: Trace): void {
+  #log(call: Call, answered: number): void {
     const { host } = this.#services;
-    if (!host.config.log.requests) return;
-    const durationMs = Math.round(performance.now() - trace.started);
+    const { request, method, destination, error } = call;
+    const durationMs = Math.round(performance.now() - call.started);
     // Some runtimes make a signal only when it is asked for: not for every small answer.
     const isGone = (answered >= 400 || durationMs > heldMs) && request.signal.aborted;
     const status = isGone ? callerGoneStatus : answered;
     const level: LogLevel = status >= 500 ? "ERROR" : status >= 400 ? "WARN" : "INFO";
-    const { service, baseUrl } = trace.note;
-    const path = cleanPath(target.path);
+    const { service, baseUrl } = call.note;
+    const path = cleanPath(destination.target.path);
     const suffix = service === undefined ? "" : ` (${service})`;
-    host.log(level, `${request.method} ${path} ${status} ${durationMs}ms${suffix}`, {
-      method: request.method,
+    host.log(level, `${method} ${path} ${status} ${durationMs}ms${suffix}`, {
+      method,
       path,
       status,
       durationMs,
-      auth: trace.auth,
+      auth: call.auth,
       ...(isGone ? { aborted: true } : {}),
-      ...(trace.error === undefined ? {} : { error: trace.error }),
+      ...(error === undefined ? {} : { error }),
       ...(service === undefined ? {} : { "proxy.service": service }),
       ...(baseUrl === undefined ? {} : { "proxy.base_url": baseUrl }),
     });
   }
 }
 
+function callOf(request: Request, destination: Destination, upgrade: boolean): Call {
+  // Each look at a part of a request is a call into the runtime.
+  const { method } = request;
+  const started = performance.now();
+  return { request, method, destination, upgrade, started, auth: "none", error: undefined, note: {} };
+}
+
 /** The headers that a token may be in. */
-function credentialsOf({ headers }: Request, { upgrade }: Trace): Headers {
+function credentialsOf({ request, upgrade }: Call): Headers {
+  const { headers } = request;
   return upgrade ? withProtocolToken(headers) : headers;
 }
 
@@ -289,7 +266,7 @@ interface Places {
 /** Runs a handler, and lets go of its request's body when it has answered. */
 function releasing(
   { release }: HeldBody,
-  handle: (context: Context) => Reply | Promise<Reply>,
+  handle: (context: Context) => Awaitable<Reply>,
 ): (context: Context) => Promise<Reply> {
   return async (context) => {
     try {
@@ -300,8 +277,8 @@ function releasing(
   };
 }
 
-function pickMethod(match: Match, method: string): Route {
-  const { methods } = match;
+function pickMethod({ method, destination }: Call): Route {
+  const { methods } = destination;
   const route =
     methods.get(method) ?? methods.get("ALL") ?? (method === "HEAD" ? methods.get("GET") : undefined);
   if (route) return route;
@@ -317,30 +294,4 @@ function insistOnScope(route: Route, caller: Caller): void {
     required: route.scope,
     scope: caller.scope,
   });
-}
-
-function decodeParams(raw: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  const params: Record<string, string> = {};
-  for (const name in raw) params[name] = decodeSegment(raw[name] ?? "");
-  return params;
-}
-
-/** The query as an object; the first value of a name counts. Throws `invalid_path` for a malformed escape. */
-function queryOf(target: Target): Record<string, string> {
-  if (target.search.length < 2) return {};
-  checkQueryEscapes(target.search);
-  const query: Record<string, string> = Object.create(null) as Record<string, string>;
-  for (const [name, value] of new URLSearchParams(target.search)) query[name] ??= value;
-  return { ...query };
-}
-
-function notFound(): ApiError {
-  return new ApiError(
-    "not_found",
-    "There is no such endpoint; GET /capabilities tells what this server offers.",
-  );
-}
-
-function notBelow(basePath: string): ApiError {
-  return new ApiError("not_found", `There is nothing at this path; this server answers below ${basePath}.`);
 }

@@ -1,6 +1,6 @@
+import type { Awaitable } from "../lib/awaitable.ts";
 import type { Host } from "../lib/host.ts";
-import { belowBase, checkBasePath } from "../lib/public-address.ts";
-import { targetOf, type Target } from "../lib/paths.ts";
+import { checkBasePath } from "../lib/public-address.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { Route } from "../lib/route.ts";
 import { closeServices, openServices } from "../lib/services.ts";
@@ -21,6 +21,7 @@ import { routes as commands } from "./commands.ts";
 import { routes as config } from "./config.ts";
 import { routes as content } from "./content.ts";
 import { routes as inbox } from "./inbox.ts";
+import { Locator } from "./locator.ts";
 import { routes as mcp } from "./mcp.ts";
 import { openapiRoutes } from "./openapi.ts";
 import { routes as plugins } from "./plugins.ts";
@@ -67,6 +68,8 @@ export const routes: readonly Route[] = [
 /** A server as a pure function, with a way to end it. */
 export interface Handler<Elsewhere = never> {
   (request: Request): Promise<Response | Elsewhere>;
+  /** The same without a promise where the answer is there at once, for servers that send such answers faster. */
+  answer(request: Request): Awaitable<Response | Elsewhere>;
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. */
   upgrade(request: Request): Promise<Response | Tunnel | Elsewhere>;
   /** Ends long polls and streams at once, withdraws what waits for approval and stops watching. */
@@ -115,17 +118,16 @@ export async function createHandler(host: Host, options: HandlerOptions = {}): P
   };
   const isComposed = options.basePath !== undefined;
   const services = await openServices(host);
-  const dispatcher = new Dispatcher(services, routes, mounting);
-  const locate = (request: Request): Target | null => belowBase(targetOf(request.url), mounting.basePath);
-  function handle(request: Request): Promise<Response | null> {
-    const target = locate(request);
-    if (target) return dispatcher.handle(request, target);
-    return isComposed ? Promise.resolve(null) : dispatcher.handle(request, targetOf(request.url), true);
+  const dispatcher = new Dispatcher(services, mounting);
+  const locator = new Locator(routes, mounting.basePath);
+  const handle = async (request: Request): Promise<Response | null> => answer(request);
+  function answer(request: Request): Awaitable<Response | null> {
+    const destination = locator.find(request.url);
+    return isComposed && destination.isElsewhere ? null : dispatcher.handle(request, destination);
   }
-  function upgrade(request: Request): Promise<Response | Tunnel | null> {
-    const target = locate(request);
-    if (target) return dispatcher.upgrade(request, target);
-    return isComposed ? Promise.resolve(null) : dispatcher.upgrade(request, targetOf(request.url), true);
+  async function upgrade(request: Request): Promise<Response | Tunnel | null> {
+    const destination = locator.find(request.url);
+    return isComposed && destination.isElsewhere ? null : dispatcher.upgrade(request, destination);
   }
-  return Object.assign(handle, { upgrade, close: () => closeServices(services) });
+  return Object.assign(handle, { answer, upgrade, close: () => closeServices(services) });
 }

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Awaitable } from "../lib/awaitable.ts";
 import { engineBase, logOutMcp } from "../lib/engine.ts";
 import { jsonObject } from "../lib/json.ts";
 import {
@@ -34,7 +35,7 @@ const answer = v.object({
 /** The MCP servers of a workspace and of the user; a broken file of the user is a problem, not a failure (I52). */
 function serversOf(
   context: Context,
-): Promise<ScopedAnswer<{ items: McpItem[]; problems?: readonly Problem[] }>> {
+): Awaitable<ScopedAnswer<{ items: McpItem[]; problems?: readonly Problem[] }>> {
   const { workspace, services } = context;
   const { opencode } = services.host.user;
   return workspace.cache.get("mcp", async (view) => {

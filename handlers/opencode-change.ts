@@ -1,3 +1,4 @@
+import type { Awaitable } from "../lib/awaitable.ts";
 import type { JsonObject } from "../lib/json.ts";
 import { chooseOpencode, readOpencode, writeOpencode, type OpencodeFile } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -13,7 +14,7 @@ export interface OpencodeChange {
   /** The file as it should be; called again when the file changed meanwhile. */
   change: (file: OpencodeFile) => JsonObject;
   /** What the caller is answered once it is done. */
-  list: () => Promise<ScopedAnswer<object>>;
+  list: () => Awaitable<ScopedAnswer<object>>;
 }
 
 /** Changes the engine's configuration file of a workspace, and answers with the list that came of it. */

@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import type { Awaitable } from "../lib/awaitable.ts";
 import { ApiError } from "../lib/errors.ts";
 import { readOpencode } from "../lib/opencode/config.ts";
 import {
@@ -32,7 +33,7 @@ const answer = v.object({
 function pluginsOf(
   context: Context,
   includeGlobal: boolean,
-): Promise<ScopedAnswer<{ items: PluginItem[]; loadOrder: readonly string[] }>> {
+): Awaitable<ScopedAnswer<{ items: PluginItem[]; loadOrder: readonly string[] }>> {
   const { workspace, services } = context;
   const { opencode } = services.host.user;
   return workspace.cache.get(`plugins:${includeGlobal}`, async (view) => {

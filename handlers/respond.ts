@@ -6,8 +6,8 @@ type Fields = Readonly<Record<string, string>>;
 /** Builds every Response, with the class that the host supplies. */
 export class Responder {
   readonly #Response: typeof Response;
-  /** The headers of most JSON answers by the common ones they are made of; null where they cannot be shared. */
-  readonly #shared: WeakMap<Fields, Headers> | null;
+  /** What most JSON answers are made with, by their common headers; null where answers cannot share it. */
+  readonly #shared: WeakMap<Fields, ResponseInit> | null;
 
   constructor(host: Pick<Host, "Response" | "sharesHeaders">) {
     this.#Response = host.Response;
@@ -19,19 +19,20 @@ export class Responder {
     if (this.#shared && reply.headers === undefined && !headOnly) {
       const text = jsonOf(reply);
       if (text !== null) {
-        const headers = this.#jsonHeaders(this.#shared, common);
-        return new this.#Response(text, { status: reply.status ?? 200, headers });
+        const init = this.#jsonInit(this.#shared, common);
+        const { status = 200 } = reply;
+        return new this.#Response(text, status === 200 ? init : { ...init, status });
       }
     }
     return respond(this.#Response, reply, common, headOnly);
   }
 
-  #jsonHeaders(shared: WeakMap<Fields, Headers>, common: Fields): Headers {
+  #jsonInit(shared: WeakMap<Fields, ResponseInit>, common: Fields): ResponseInit {
     const known = shared.get(common);
     if (known) return known;
-    const headers = new Headers({ "content-type": "application/json", ...common });
-    shared.set(common, headers);
-    return headers;
+    const init = { status: 200, headers: new Headers({ "content-type": "application/json", ...common }) };
+    shared.set(common, init);
+    return init;
   }
 }
 

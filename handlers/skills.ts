@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { whenReady, type Awaitable } from "../lib/awaitable.ts";
 import { ApiError } from "../lib/errors.ts";
 import { markdownBytes, readMarkdown } from "../lib/opencode/markdown-file.ts";
 import { overwrite } from "../lib/changes/overwrite.ts";
@@ -37,17 +38,23 @@ interface SkillListing {
 }
 
 /** How many parent folders discovery looks into for a workspace (I16). */
-export async function parentsToGitRoot(workspace: Workspace): Promise<number> {
-  const search = await workspace.cache.get("skills:git-root", async (view) =>
+export function parentsToGitRoot(workspace: Workspace): Awaitable<number> {
+  const search = workspace.cache.get("skills:git-root", async (view) =>
     (await holdsGit(view.files)) ? null : new GitRootSearch(workspace.ancestors),
   );
-  return search ? search.count() : 0;
+  return whenReady(search, (found) => (found ? found.count() : 0));
 }
 
 /** The skills of a workspace and its parent folders, the user's too on request; kept until a file changes. */
-async function skillsOf(context: Context, includeGlobal: boolean): Promise<SkillListing> {
-  const { workspace, services } = context;
-  const count = await parentsToGitRoot(workspace);
+function skillsOf(context: Context, includeGlobal: boolean): Awaitable<SkillListing> {
+  return whenReady(parentsToGitRoot(context.workspace), (count) => skillsUpTo(count, context, includeGlobal));
+}
+
+function skillsUpTo(
+  count: number,
+  { workspace, services }: Context,
+  includeGlobal: boolean,
+): Awaitable<SkillListing> {
   return workspace.cache.get(`skills:${count}:${includeGlobal}`, async (view) => {
     const places = [
       ...workspacePlaces(workspace),
@@ -78,10 +85,8 @@ const list = route({
   query: listQuery,
   answer: v.object({ items: v.array(item), problems: problemsSchema }),
   summary: "List the skills of the workspace and its parent folders, and with includeGlobal=true the user's.",
-  handle: async (context) => {
-    const { jsonText } = await skillsOf(context, context.query.includeGlobal === "true");
-    return { jsonText };
-  },
+  handle: (context) =>
+    whenReady(skillsOf(context, context.query.includeGlobal === "true"), ({ jsonText }) => ({ jsonText })),
 });
 
 const read = route({

@@ -1,4 +1,5 @@
 import pLimit from "p-limit";
+import type { Awaitable } from "./awaitable.ts";
 import type { Actor } from "./caller.ts";
 import type { Entry, ReadableStorage, Storage } from "./storage.ts";
 import { compareCodePoints, StorageError } from "./storage.ts";
@@ -42,6 +43,13 @@ interface LogOwner {
   readonly storage?: ReadableStorage;
 }
 
+/** The time of a log's newest entry, and of which revision of the log that was said when. */
+interface Newest {
+  revision: string | null;
+  timestamp: number | null;
+  checkedAt: number;
+}
+
 /**
  * Append-only audit logs, one file of JSON lines per workspace in the data directory. An entry is durable
  * when `record` returns. Logs are read from their end, so a page costs a page whatever the size of the log.
@@ -49,10 +57,7 @@ interface LogOwner {
 export class AuditLog {
   readonly #data: Storage;
   readonly #rotating = new Map<string, ReturnType<typeof pLimit>>();
-  readonly #last = new Map<
-    string,
-    { revision: string | null; timestamp: number | null; checkedAt: number }
-  >();
+  readonly #last = new Map<string, Newest>();
 
   /** @param data the data directory's storage */
   constructor(data: Storage) {
@@ -96,10 +101,14 @@ export class AuditLog {
   }
 
   /** The time of the newest entry, or null: what the contract calls `updatedAt` of the configuration. */
-  async lastTimestamp(owner: LogOwner): Promise<number | null> {
+  lastTimestamp(owner: LogOwner): Awaitable<number | null> {
     const known = this.#last.get(owner.id);
+    const isTrusted = known !== undefined && performance.now() - known.checkedAt < trustMs;
+    return isTrusted ? known.timestamp : this.#lookForTimestamp(owner, known);
+  }
+
+  async #lookForTimestamp(owner: LogOwner, known: Newest | undefined): Promise<number | null> {
     const now = performance.now();
-    if (known && now - known.checkedAt < trustMs) return known.timestamp;
     const revision =
       ((await this.#data.stat(logPath(owner.id))) ?? (await statLegacy(owner)))?.revision ?? null;
     const unchanged = known !== undefined && known.revision === revision;

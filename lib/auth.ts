@@ -1,7 +1,9 @@
+import { whenReady, type Awaitable } from "./awaitable.ts";
 import { fromBase64 } from "./base64.ts";
 import { anonymous, type Access, type Caller } from "./caller.ts";
 import { ApiError } from "./errors.ts";
 import { equalInConstantTime, sha256Hex } from "./hash.ts";
+import type { Scope } from "./scopes.ts";
 import type { TokenStore } from "./tokens.ts";
 
 const longestClientId = 200;
@@ -23,25 +25,15 @@ export class Authenticator {
    * The caller of a request to a route of this class; 401 when the class is not reached. `basic`: the token may
    * also be the password of Basic authentication, see {@link basicToken}.
    */
-  async authenticate(headers: Headers, access: Access, basic = false): Promise<Caller> {
+  authenticate(headers: Headers, access: Access, basic = false): Awaitable<Caller> {
     if (access === "public") return anonymous;
     const hostActor = this.#hostActor(headers.get("x-openwork-host-token"));
     if (access === "host" && hostActor) return hostActor;
     const token = bearerToken(headers.get("authorization")) ?? (basic ? basicToken(headers) : null);
-    const bearer = token === null ? null : await this.#bearer(token, headers, hostActor !== null);
-    if (access === "client") {
-      if (bearer) return bearer;
-      throw unauthorized(
-        hostActor
-          ? "This endpoint takes a client token: send Authorization: Bearer <token>; the host token alone does not open it."
-          : "Send a known token as Authorization: Bearer <token>.",
-      );
-    }
-    if (bearer?.scope === "owner") return bearer;
-    throw unauthorized(
-      bearer
-        ? `This endpoint is the host's: send X-OpenWork-Host-Token, or a bearer token of scope owner (this one is ${bearer.scope}).`
-        : "This endpoint is the host's: send X-OpenWork-Host-Token, or a bearer token of scope owner.",
+    const isHost = hostActor !== null;
+    const bearer = token === null ? null : this.#bearer(token, headers, isHost);
+    return whenReady(bearer, (found) =>
+      access === "client" ? insistOnBearer(found, isHost) : insistOnOwner(found),
     );
   }
 
@@ -82,19 +74,19 @@ export class Authenticator {
     };
   }
 
-  async #bearer(token: string, headers: Headers, hostHeader: boolean): Promise<Caller | null> {
+  #bearer(token: string, headers: Headers, hostHeader: boolean): Awaitable<Caller | null> {
     const tokenHash = this.#hash(token);
-    const isClient = equalInConstantTime(tokenHash, this.#clientHash);
-    const issued = isClient ? undefined : await this.#tokens.find(tokenHash);
-    if (!isClient && !issued) return null;
-    const scope = issued?.scope ?? "collaborator";
     const clientId = headers.get("x-openwork-client-id")?.trim().slice(0, longestClientId);
-    return {
-      actor: { type: "remote", ...(clientId ? { clientId } : {}), tokenHash, scope },
+    const caller = (scope: Scope, label: string | undefined): Caller => ({
+      actor: clientId ? { type: "remote", clientId, tokenHash, scope } : { type: "remote", tokenHash, scope },
       scope,
       host: scope === "owner" || hostHeader,
-      label: issued?.label,
-    };
+      label,
+    });
+    if (equalInConstantTime(tokenHash, this.#clientHash)) return caller("collaborator", undefined);
+    return whenReady(this.#tokens.find(tokenHash), (issued) =>
+      issued ? caller(issued.scope, issued.label) : null,
+    );
   }
 
   /** Hashing costs more than the rest of a small request, and clients send the same token again and again. */
@@ -106,6 +98,24 @@ export class Authenticator {
     if (token.length <= 512) this.#hashes.set(token, hash);
     return hash;
   }
+}
+
+function insistOnBearer(bearer: Caller | null, isHost: boolean): Caller {
+  if (bearer) return bearer;
+  throw unauthorized(
+    isHost
+      ? "This endpoint takes a client token: send Authorization: Bearer <token>; the host token alone does not open it."
+      : "Send a known token as Authorization: Bearer <token>.",
+  );
+}
+
+function insistOnOwner(bearer: Caller | null): Caller {
+  if (bearer?.scope === "owner") return bearer;
+  throw unauthorized(
+    bearer
+      ? `This endpoint is the host's: send X-OpenWork-Host-Token, or a bearer token of scope owner (this one is ${bearer.scope}).`
+      : "This endpoint is the host's: send X-OpenWork-Host-Token, or a bearer token of scope owner.",
+  );
 }
 
 function bearerToken(header: string | null): string | null {

@@ -1,3 +1,4 @@
+import type { Awaitable } from "./awaitable.ts";
 import type { Entry, ReadableStorage } from "./storage.ts";
 
 type Files = Pick<ReadableStorage, "stat" | "list" | "readFile">;
@@ -12,8 +13,11 @@ export interface CacheView {
 
 /** Values parsed from files, kept until one of the files changes. */
 export interface ParsedCache {
-  /** The value for a key, loaded again only when something it was read from changed. The value is shared: never mutate it. */
-  get<T>(key: string, load: (view: CacheView) => Promise<T>): Promise<T>;
+  /**
+   * The value for a key, loaded again only when something it was read from changed; no promise while it is known to be
+   * right. The value is shared: never mutate it.
+   */
+  get<T>(key: string, load: (view: CacheView) => Promise<T>): Awaitable<T>;
 }
 
 interface Dependency {
@@ -23,7 +27,8 @@ interface Dependency {
 }
 
 interface CacheEntry {
-  value: Promise<unknown>;
+  /** A promise while it is being loaded. */
+  value: unknown;
   own: Dependency[];
   others: Dependency[];
   /** When the dependencies were last known to be right, by the host's monotonic clock. */
@@ -79,18 +84,24 @@ export class FileCache implements ParsedCache {
     for (const entry of this.#entries.values()) entry.state = "stale";
   }
 
-  async get<T>(key: string, load: (view: CacheView) => Promise<T>): Promise<T> {
-    let entry = this.#entries.get(key);
-    while (entry) {
-      const fresh = this.#fresh(entry);
-      // One key always has one loader, hence one type.
-      if (fresh === true || (fresh && (await fresh))) return entry.value as Promise<T>;
-      const newer = this.#entries.get(key);
-      // Who found out first loads again, for all who found out with it.
-      if (newer === entry) break;
-      entry = newer;
-    }
-    return this.#load(key, load);
+  get<T>(key: string, load: (view: CacheView) => Promise<T>): Awaitable<T> {
+    const entry = this.#entries.get(key);
+    const fresh = entry ? this.#fresh(entry) : false;
+    if (!entry || fresh === false) return this.#load(key, load);
+    // One key always has one loader, hence one type.
+    return fresh === true ? (entry.value as Awaitable<T>) : this.#checked(key, load, entry, fresh);
+  }
+
+  async #checked<T>(
+    key: string,
+    load: (view: CacheView) => Promise<T>,
+    entry: CacheEntry,
+    fresh: Promise<boolean>,
+  ): Promise<T> {
+    if (await fresh) return entry.value as Awaitable<T>;
+    const newer = this.#entries.get(key);
+    // Who found out first loads again, for all who found out with it.
+    return newer && newer !== entry ? this.get(key, load) : this.#load(key, load);
   }
 
   #load<T>(key: string, load: (view: CacheView) => Promise<T>): Promise<T> {
@@ -112,7 +123,8 @@ export class FileCache implements ParsedCache {
     };
     this.#entries.set(key, entry);
     value.then(
-      () => {
+      (loaded) => {
+        entry.value = loaded;
         if (entry.state === "loading") entry.state = "ready";
       },
       () => {
@@ -138,7 +150,7 @@ export class FileCache implements ParsedCache {
 
 /** A load that began before a request came may have read what was there before that. */
 async function checkLoaded(entry: CacheEntry): Promise<boolean> {
-  await entry.value.catch(() => undefined);
+  await Promise.allSettled([entry.value]);
   return check(entry);
 }
 

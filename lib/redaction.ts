@@ -77,6 +77,8 @@ export class ScopedAnswer<T extends object> {
   readonly value: T;
   #whole: string | null = null;
   #redacted: string | null = null;
+  /** The last text that was joined, and what of. */
+  #joined = { text: "", more: "", whole: "" };
 
   constructor(value: T) {
     this.value = value;
@@ -88,7 +90,15 @@ export class ScopedAnswer<T extends object> {
       scope === "viewer"
         ? (this.#redacted ??= redactedJson(this.value))
         : (this.#whole ??= JSON.stringify(this.value));
-    return more === undefined ? text : joinObjects(text, JSON.stringify(more));
+    return more === undefined ? text : this.#join(text, JSON.stringify(more));
+  }
+
+  /** One text for the same members: a new one would have to be copied together for each answer. */
+  #join(text: string, more: string): string {
+    const last = this.#joined;
+    if (last.text !== text || last.more !== more)
+      this.#joined = { text, more, whole: joinObjects(text, more) };
+    return this.#joined.whole;
   }
 }
 

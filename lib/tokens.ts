@@ -1,4 +1,5 @@
 import pLimit from "p-limit";
+import type { Awaitable } from "./awaitable.ts";
 import { ApiError } from "./errors.ts";
 import { sha256Hex } from "./hash.ts";
 import type { StoreFile } from "./host.ts";
@@ -52,7 +53,11 @@ export class TokenStore {
   }
 
   /** The token with this hash, or undefined. Who asks may be a stranger: what is wrong with the store is told to the log alone. */
-  async find(hash: string): Promise<IssuedToken | undefined> {
+  find(hash: string): Awaitable<IssuedToken | undefined> {
+    return this.#isTrusted() ? this.#loaded.byHash.get(hash) : this.#findAnew(hash);
+  }
+
+  async #findAnew(hash: string): Promise<IssuedToken | undefined> {
     try {
       await this.#refresh();
     } catch (cause) {
@@ -129,13 +134,17 @@ export class TokenStore {
     }
   }
 
+  #isTrusted(): boolean {
+    return performance.now() - this.#checkedAt < trustMs;
+  }
+
   async #refresh(): Promise<void> {
-    if (performance.now() - this.#checkedAt < trustMs) return;
+    if (this.#isTrusted()) return;
     await this.#lock(() => this.#reloadIfChanged());
   }
 
   async #reloadIfChanged(): Promise<void> {
-    if (performance.now() - this.#checkedAt < trustMs) return;
+    if (this.#isTrusted()) return;
     const entry = await this.#file.storage.stat(this.#file.path);
     if ((entry?.revision ?? null) !== this.#loaded.revision) this.#take(await this.#read());
     this.#checkedAt = performance.now();

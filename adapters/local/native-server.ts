@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
+import type { Awaitable } from "../../lib/awaitable.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
 import { crashReply, hostProblem, listenProblem, refusal, tunnelRefusal } from "../http-server.ts";
@@ -44,7 +45,7 @@ export class RequestService<Accepted extends Response | undefined> {
     this.#accept = accept;
   }
 
-  serve(request: Request): Promise<Response | Accepted> {
+  serve(request: Request): Awaitable<Response | Accepted> {
     if (this.#hasGoodHost(request.url)) return this.#options.answer(request);
     const { headers } = request;
     const sent = headers.get("host");
@@ -52,7 +53,7 @@ export class RequestService<Accepted extends Response | undefined> {
     if (sent === null)
       return this.#options.answer(new Request(new URL(request.url, "http://localhost"), request));
     const problem = hostProblem(sent, this.#hosts);
-    if (problem !== null) return Promise.resolve(refuse(problem));
+    if (problem !== null) return refuse(problem);
     if (request.url.startsWith(`http://${sent}/`)) this.#goodOrigin = `http://${sent}/`;
     const upgrades = headers.has("upgrade") && request.method === "GET" && asksForWebSocket(headers);
     return upgrades ? this.#upgrade(request) : this.#options.answer(request);

@@ -76,7 +76,7 @@ export async function startLocalServer(
     await stop(0);
     throw error;
   });
-  answer = ready;
+  answer = ready.answer;
   return {
     host,
     port,

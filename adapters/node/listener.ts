@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { createServerAdapter, sendNodeResponse } from "@whatwg-node/server";
+import type { Awaitable } from "../../lib/awaitable.ts";
 import type { Log } from "../../lib/host.ts";
 import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
 import { relay } from "./relay.ts";
@@ -172,7 +173,7 @@ export type NodeListener = (
 
 /** Makes a listener of a handler; once `isStopping` every answer ends its connection. */
 export function createListener(
-  answer: (request: Request) => Promise<Response | null>,
+  answer: (request: Request) => Awaitable<Response | null>,
   log: Log,
   isStopping: () => boolean,
 ): NodeListener {

@@ -1,3 +1,4 @@
+import type { Awaitable } from "../awaitable.ts";
 import type { Ancestor, Host } from "../host.ts";
 import { readMarkdown, type Files } from "./markdown-file.ts";
 import { absolutePath } from "../paths.ts";
@@ -88,7 +89,7 @@ function outside(storage: ReadableStorage, scope: SkillPlace["scope"], distance:
  */
 export class GitRootSearch {
   readonly #ancestors: readonly Ancestor[];
-  #count: Promise<number> | null = null;
+  #count: Awaitable<number> | null = null;
   #checkedAt = 0;
 
   constructor(ancestors: readonly Ancestor[]) {
@@ -96,11 +97,15 @@ export class GitRootSearch {
   }
 
   /** The number of parent folders to look into. */
-  count(): Promise<number> {
+  count(): Awaitable<number> {
     const now = performance.now();
-    if (!this.#count || now - this.#checkedAt > 200) {
+    if (this.#count === null || now - this.#checkedAt > 200) {
       this.#checkedAt = now;
-      this.#count = this.#look();
+      const looking = this.#look();
+      this.#count = looking;
+      void looking.then((count) => {
+        if (this.#count === looking) this.#count = count;
+      });
     }
     return this.#count;
   }

@@ -34,7 +34,7 @@ function setUp(live: boolean): {
   return {
     cache,
     loads: () => loads,
-    get: () =>
+    get: async () =>
       cache.get("n", async (view) => {
         loads += 1;
         return Number((await readText(view.files, "n"))?.text);
@@ -86,7 +86,7 @@ describe.each([false, true])("a cache of parsed files, live %s", (live) => {
     const cache = new FileCache(createMemoryStorage({ files: { n: "1" } }));
     cache.setLive(live);
     let fails = true;
-    const get = (): Promise<string> =>
+    const get = async (): Promise<string> =>
       cache.get("n", async (view) => {
         await view.files.readFile("n");
         await pause(5);
@@ -105,7 +105,7 @@ it("loads once for all when another program's change is found out by a check whi
   const cache = new FileCache(slow(storage));
   cache.setLive(true);
   let loads = 0;
-  const get = (): Promise<string | undefined> =>
+  const get = async (): Promise<string | undefined> =>
     cache.get("n", async (view) => {
       loads += 1;
       return (await readText(view.files, "n"))?.text;
