@@ -1,5 +1,5 @@
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 
@@ -80,14 +80,21 @@ export async function bareStartMs() {
   return performance.now() - startedAt;
 }
 
-/** Seconds of CPU that a process has used, or NaN where the system does not say. */
+/** Seconds of CPU that the threads of a process have used, or NaN where the system does not say. */
 export function cpuSeconds({ child }) {
-  const path = `/proc/${child.pid}/stat`;
-  if (!existsSync(path)) return Number.NaN;
-  const stat = readFileSync(path, "utf8");
-  // Fields 14 and 15, in hundredths; the second field is a name in parentheses that may hold blanks.
-  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) / 100;
+  const tasks = `/proc/${child.pid}/task`;
+  if (!existsSync(`${tasks}/${child.pid}/schedstat`)) return Number.NaN;
+  // The first field is in nanoseconds; that of `stat` is in hundredths of a second, too coarse for a short round.
+  return readdirSync(tasks).reduce((sum, id) => sum + threadNanos(`${tasks}/${id}/schedstat`), 0) / 1e9;
+}
+
+function threadNanos(path) {
+  try {
+    return Number(readFileSync(path, "utf8").split(" ", 1)[0]);
+  } catch {
+    // It ended after it had been listed.
+    return 0;
+  }
 }
 
 /** Ends a process and waits until it is gone. */
