@@ -49,7 +49,7 @@ export function createPortableHost(config: ServerConfig, storageOf: StorageOf, l
     ancestors: () => [],
     user: { opencode: storageOf("user-opencode"), skills: [] },
     data: storageOf("data"),
-    tokenStore: { storage: settings, path: "tokens.json" },
+    tokenStore: { storage: settings, path: "tokens.json", isPrivate: true },
     settings: {
       storage: settings,
       path: "server.json",

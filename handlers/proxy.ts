@@ -18,6 +18,7 @@ import {
 import { failureForViewers } from "../lib/engine/failure.ts";
 import { listsSessions, servedSessions } from "../lib/engine/sessions.ts";
 import { ApiError } from "../lib/errors.ts";
+import type { EndStreams } from "../lib/host.ts";
 import { isJsonObject } from "../lib/json.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
 import { readAll } from "../lib/proxy/body.ts";
@@ -83,6 +84,20 @@ async function proxyEngine(context: Context): Promise<Reply> {
   return cleaned && response.body ? cleanedReply(context, call, response, target) : { response };
 }
 
+/** When what a call holds open has to end: when its caller's token is revoked, or the workspace deleted. */
+function endOf({ services, caller }: Context, workspace: Workspace | null): EndStreams | null {
+  const onRevoked = services.authenticator.revocationOf(caller);
+  if (workspace === null) return onRevoked;
+  return (end) => {
+    const unwatchToken = onRevoked?.(end);
+    const unwatchWorkspace = workspace.onDeleted(end);
+    return () => {
+      unwatchToken?.();
+      unwatchWorkspace();
+    };
+  };
+}
+
 /** Sends a permitted call on and records how it ended. */
 async function send(
   context: Context,
@@ -99,7 +114,7 @@ async function send(
     headers: request.headers,
     body,
     signal,
-    onRevoked: services.authenticator.revocationOf(context.caller),
+    endStreams: endOf(context, context.workspace),
   };
   const startedAt = Date.now();
   const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
@@ -177,7 +192,7 @@ async function engineTunnel(
     unreachable: (cause) => target.unreachable(cause),
     timedOut: () => target.timedOut(),
     timeoutMs: context.services.host.config.engine.timeoutMs,
-    onRevoked: context.services.authenticator.revocationOf(context.caller),
+    endStreams: endOf(context, context.workspace),
   };
 }
 
@@ -245,7 +260,7 @@ async function proxyRouter(context: Context): Promise<Reply> {
     search: below.search,
     body: await bodyOf(request),
     signal: context.signal,
-    onRevoked: services.authenticator.revocationOf(context.caller),
+    endStreams: endOf(context, context.mount),
   };
   const sending = forward(services.host, target, sent, services.host.config.engine.timeoutMs);
   const status = await sending.then((response) => response.status).catch(() => 0);

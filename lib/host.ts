@@ -79,6 +79,8 @@ export interface StoreFile {
   storage: Storage;
   /** Path of the file in that storage. */
   path: string;
+  /** No other program can write it. Default: any may. */
+  isPrivate?: boolean;
 }
 
 /** An engine that this server runs itself. */
@@ -90,6 +92,20 @@ export interface OwnEngine {
   /** Ends it with all that it started, and starts it again. */
   restart(): Promise<void>;
 }
+
+/** What a request that is passed on may say besides. */
+export interface RawInit extends RequestInit {
+  /** Milliseconds that the answer may take to begin; then the request fails with a `TimeoutError`. Default: any time. */
+  firstByteMs?: number;
+  /** Calls `end` when an event stream has to end, perhaps at once; what it returns is called when it has ended. */
+  endStreams?: EndStreams | null;
+}
+
+/** Calls `end` once what it is about has come to pass, perhaps at once; what it returns ends that. */
+export type EndStreams = (end: () => void) => () => void;
+
+/** See {@link Host.rawFetch}. */
+export type RawFetch = (input: RequestInfo | URL, init?: RawInit) => Promise<Response>;
 
 /** Everything that a runtime supplies to the handlers. Made by an adapter; nothing in it is module state. */
 export interface Host {
@@ -114,7 +130,7 @@ export interface Host {
    * The same for what is passed on: answers carry the bytes as they came, compressed or not, and redirects are
    * never followed; their headers can be changed. Absent where the runtime's client always decodes.
    */
-  rawFetch?: typeof fetch;
+  rawFetch?: RawFetch;
   /** Absent where the engine is somebody else's, or there is none. */
   ownEngine?: OwnEngine;
   /** The class answers are built with: on Node that of the HTTP adapter, several times faster than the native one. */

@@ -1,8 +1,8 @@
 import { engineUrl } from "./engine.ts";
 import { ApiError } from "./errors.ts";
-import type { Host } from "./host.ts";
+import type { EndStreams, Host } from "./host.ts";
 import { endable, peekBody } from "./proxy/body.ts";
-import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "./proxy/headers.ts";
+import { addressRewriter, cleanAnswerHeaders, isEventStream, requestHeaders } from "./proxy/headers.ts";
 
 /** Where proxied requests go, and how it is told when they cannot. */
 export interface ProxyTarget {
@@ -28,8 +28,8 @@ export interface ProxyRequest {
   body: ReadableStream<Uint8Array> | null;
   /** Aborted when the caller goes away; then the target is let go of as well. */
   signal: AbortSignal;
-  /** Calls `end` once the caller's token is revoked, perhaps at once; what it returns ends that. Null: it never is. */
-  onRevoked: ((end: () => void) => () => void) | null;
+  /** When an event stream that it is answered with has to end: its caller may no more, or the workspace is gone. */
+  endStreams: EndStreams | null;
 }
 
 /** What the checked parts of an upgrade come to: whom to connect the caller's socket to, and with which headers. */
@@ -46,10 +46,10 @@ export interface Tunnel {
   /** Milliseconds that the target may take to answer. */
   timeoutMs: number;
   /**
-   * Calls `end` once the caller's token is revoked, perhaps at once; what it returns ends that, and has to be called
-   * when the connection is gone. Null: it never is. Where the runtime itself passes the messages on nobody can end it.
+   * When it has to end, because its caller may no more or the workspace is gone; what it returns has to be called
+   * when the connection is gone.
    */
-  onRevoked: ((end: () => void) => () => void) | null;
+  endStreams: EndStreams | null;
 }
 
 /** Answers with these have no body, whatever else they say. */
@@ -77,73 +77,74 @@ export async function forward(
   const headers = { ...requestHeaders(request.headers), ...target.headers };
   // A length without its body would have the target take the next request for one.
   if (request.body === null) delete headers["content-length"];
-  if (!host.rawFetch) {
-    // The built-in client decodes what comes compressed and frames bodies by itself (I60).
-    headers["accept-encoding"] = "identity";
-    delete headers["content-length"];
-  }
+  const { method, body, signal, endStreams } = request;
+  const init = { method, headers, body, redirect: "manual", signal } as const;
+  const url = engineUrl(target.base, (request.path || "/") + request.search);
+  const answering = host.rawFetch
+    ? host.rawFetch(url, { ...init, firstByteMs, endStreams })
+    : decoded(host.fetch, url, init, { firstByteMs, endStreams });
+  const answer = await answering.catch((cause: unknown) => {
+    if (cause instanceof Error && cause.name === "TimeoutError") throw target.timedOut();
+    const refusal = refusalIn(cause);
+    if (refusal) throw refusal;
+    throw signal.aborted ? callerGone() : target.unreachable(cause);
+  });
+  const rewrite = addressRewriter(target.base, () => target.mountPath());
+  // Made for this request alone: nothing is gained by making it again.
+  cleanAnswerHeaders(answer.headers, rewrite);
+  if (method !== "HEAD" && !bodiless.has(answer.status)) return answer;
+  await answer.body?.cancel();
+  return new host.Response(null, { status: answer.status, headers: answer.headers });
+}
+
+/** The answer of a client that decodes what comes compressed and frames bodies by itself (I60). */
+async function decoded(
+  fetch: typeof globalThis.fetch,
+  url: string,
+  init: RequestInit & { headers: Readonly<Record<string, string>>; signal: AbortSignal },
+  { firstByteMs, endStreams }: { firstByteMs: number; endStreams: EndStreams | null },
+): Promise<Response> {
+  const { "content-length": _, ...headers } = init.headers;
   const { answer, letGo } = await untilFirstByte(
-    host.rawFetch ?? host.fetch,
-    target,
-    request,
-    headers,
+    fetch,
+    url,
+    { ...init, headers: { ...headers, "accept-encoding": "identity" } },
     firstByteMs,
   );
-  const rewrite = addressRewriter(target.base, () => target.mountPath());
-  const empty = request.method === "HEAD" || bodiless.has(answer.status);
-  // The only answer that never ends by itself.
-  const isEventStream = /^text\/event-stream\b/i.test(answer.headers.get("content-type") ?? "");
-  const onRevoked = isEventStream && !empty ? request.onRevoked : null;
-  if (host.rawFetch && !empty && !onRevoked) {
-    // Made for this request alone: nothing is gained by making it again.
-    cleanAnswerHeaders(answer.headers, rewrite);
-    return answer;
-  }
   const passed = new Headers(answer.headers);
-  cleanAnswerHeaders(passed, rewrite);
-  if (!host.rawFetch && passed.has("content-encoding")) {
+  if (passed.has("content-encoding")) {
     passed.delete("content-encoding");
     passed.delete("content-length");
   }
-  if (empty) await answer.body?.cancel();
-  const body = onRevoked && answer.body ? endable(answer.body, letGo, onRevoked) : answer.body;
-  return new host.Response(empty ? null : body, { status: answer.status, headers: passed });
+  const { body, status } = answer;
+  const ends = endStreams && body && isEventStream(passed.get("content-type") ?? "") ? endStreams : null;
+  const passedBody = ends && body ? endable(body, letGo, ends) : body;
+  return new Response(bodiless.has(status) ? null : passedBody, { status, headers: passed });
 }
 
 async function untilFirstByte(
   fetch: typeof globalThis.fetch,
-  target: ProxyTarget,
-  request: ProxyRequest,
-  headers: Readonly<Record<string, string>>,
+  url: string,
+  init: RequestInit & { signal: AbortSignal },
   firstByteMs: number,
 ): Promise<{ answer: Response; letGo(): void }> {
-  const { signal, method, body } = request;
+  const { signal, body } = init;
   const controller = new AbortController();
   const abort = (): void => controller.abort();
   if (signal.aborted) abort();
   else signal.addEventListener("abort", abort, { once: true });
-  let late = false;
+  let isLate = false;
   const timer = setTimeout(() => {
-    late = true;
+    isLate = true;
     abort();
   }, firstByteMs);
   try {
-    const answer = await fetch(engineUrl(target.base, (request.path || "/") + request.search), {
-      method,
-      headers,
-      body,
-      redirect: "manual",
-      signal: controller.signal,
-      // Not every runtime's types know it, every runtime wants it for a streamed body.
-      ...(body === null ? {} : { duplex: "half" }),
-    } as RequestInit);
+    // Not every runtime's types know `duplex`, every runtime wants it for a streamed body.
+    const streamed = body === null || body === undefined ? {} : { duplex: "half" };
+    const answer = await fetch(url, { ...init, ...streamed, signal: controller.signal } as RequestInit);
     return { answer, letGo: abort };
   } catch (cause) {
-    if (late) throw target.timedOut();
-    const refusal = refusalIn(cause);
-    if (refusal) throw refusal;
-    if (signal.aborted) throw callerGone();
-    throw target.unreachable(cause);
+    throw isLate ? new DOMException("There was no answer in time", "TimeoutError") : cause;
   } finally {
     clearTimeout(timer);
   }

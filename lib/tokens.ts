@@ -108,7 +108,7 @@ export class TokenStore {
   onGone(hash: string, tell: () => void): () => void {
     const holders = this.#holders.get(hash) ?? new Set();
     this.#holders.set(hash, holders.add(tell));
-    this.#looking ??= this.#lookNowAndThen();
+    if (!this.#file.isPrivate) this.#looking ??= this.#lookNowAndThen();
     if (!this.#loaded.byHash.has(hash)) tell();
     return () => {
       holders.delete(tell);

@@ -39,6 +39,8 @@ export class Workspace {
   /** The host knows that there is no watch. */
   #warned = false;
   #closed = false;
+  /** Whom to tell that it is deleted; null when it is. */
+  #holders: Set<() => void> | null = new Set();
 
   constructor(config: WorkspaceConfig, host: Host) {
     this.config = config;
@@ -87,6 +89,25 @@ export class Workspace {
     } finally {
       release();
     }
+  }
+
+  /**
+   * Calls `tell` when the workspace is deleted; at once when it is. What is returned ends that, and has to be called
+   * when nothing of it is held open any more.
+   */
+  onDeleted(tell: () => void): () => void {
+    const holders = this.#holders;
+    if (holders === null) tell();
+    holders?.add(tell);
+    return () => void holders?.delete(tell);
+  }
+
+  /** It is not in the list any more: what is held open of it ends, and it closes. */
+  async deleted(): Promise<void> {
+    const holders = this.#holders ?? [];
+    this.#holders = null;
+    for (const tell of holders) tell();
+    await this.close();
   }
 
   /** Stops watching, lets waiting readers go, and waits for what commits left to be done. */
@@ -256,7 +277,7 @@ export class WorkspaceRegistry {
       this.#deleted = deleted;
       this.#roots = this.#roots.filter((root) => root !== workspace.path);
     });
-    await workspace.close();
+    await workspace.deleted();
   }
 
   /** Stops all watches. */

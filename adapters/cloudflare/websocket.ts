@@ -9,9 +9,10 @@ type WithSocket = Response & { readonly webSocket?: object | null };
  * target's answer, or with the reason why there is none.
  */
 export async function connectWebSocket(tunnel: Tunnel): Promise<Response> {
+  const controller = new AbortController();
   let response: WithSocket;
   try {
-    response = await ask(tunnel);
+    response = await ask(tunnel, controller);
   } catch (error) {
     return tunnelRefusal(error);
   }
@@ -24,10 +25,13 @@ export async function connectWebSocket(tunnel: Tunnel): Promise<Response> {
     headers.set("sec-websocket-protocol", tunnel.protocol);
   // The platform answers the caller's handshake itself.
   headers.delete("sec-websocket-accept");
+  // A socket that was given away cannot be closed, but what it came from can be broken off, and takes both sides with it.
+  // Nothing tells here when they are gone: what watches them stays until the platform forgets the whole object.
+  tunnel.endStreams?.(() => controller.abort());
   return new Response(null, { status: 101, headers, webSocket } as ResponseInit);
 }
 
-async function ask(tunnel: Tunnel): Promise<Response> {
+async function ask(tunnel: Tunnel, controller: AbortController): Promise<Response> {
   // The handshake with the target is the platform's own.
   const {
     connection: _connection,
@@ -36,7 +40,6 @@ async function ask(tunnel: Tunnel): Promise<Response> {
     "sec-websocket-extensions": _extensions,
     ...headers
   } = tunnel.headers;
-  const controller = new AbortController();
   let late = false;
   const timer = setTimeout(() => {
     late = true;

@@ -1,7 +1,7 @@
 import { existsSync, lstatSync, realpathSync } from "node:fs";
 import { homedir } from "node:os";
 import { basename, dirname, join } from "node:path";
-import type { Ancestor, Host, Log, OwnEngine, ServerConfig, StoreFile } from "../../lib/host.ts";
+import type { Ancestor, Host, Log, OwnEngine, RawFetch, ServerConfig, StoreFile } from "../../lib/host.ts";
 import { pathsFor } from "../../lib/settings/paths.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { version } from "../../lib/version.ts";
@@ -15,7 +15,7 @@ export interface LocalRuntime {
   /** Without an idle limit: an engine's event stream may be silent for long. */
   fetch: typeof fetch;
   /** The same without decoding; see {@link Host}. */
-  rawFetch?: typeof fetch;
+  rawFetch?: RawFetch;
   /** The class that this runtime's server sends fastest. */
   Response: typeof Response;
   /** See {@link Host}. */

@@ -111,7 +111,7 @@ export class RequestService<Accepted extends Response | undefined> {
       unwatch?.();
     });
     this.#relays.add(relay);
-    unwatch = tunnel.onRevoked?.(() => relay.revoked());
+    unwatch = tunnel.endStreams?.(() => relay.dismiss());
     if (socket.destroyed) unwatch?.();
     if (this.#stopping) relay.stop();
     const accepted = this.#accept(request, relay, headers.get("sec-websocket-protocol") ?? tunnel.protocol);

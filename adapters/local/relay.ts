@@ -8,6 +8,12 @@ import {
   type WebSocketMessage,
 } from "../../lib/http/websocket-frames.ts";
 
+/** What a close frame says. */
+export interface Farewell {
+  readonly code: number;
+  readonly reason: string;
+}
+
 /** The caller's end of a WebSocket, as the server of a runtime gives it. */
 export interface CallerSocket {
   send(data: string | Uint8Array): void;
@@ -19,6 +25,15 @@ export interface CallerSocket {
   pause?(): void;
   resume?(): void;
 }
+
+/** How a WebSocket ends whose caller may no more, or whose workspace is gone. */
+export const dismissal: Farewell = { code: 1008, reason: "The token was revoked or the workspace deleted." };
+
+/** How it ends when the server does. */
+export const serverStops: Farewell = { code: 1001, reason: "The server stops." };
+
+/** What a gateway says whose other side ended without a word (registered with IANA). */
+export const engineLost: Farewell = { code: 1014, reason: "The engine's connection ended." };
 
 /** More than this waiting for the caller, bytes, and the engine is not read. */
 const callerHighWater = 1024 * 1024;
@@ -41,7 +56,7 @@ export class Relay {
   readonly #frames = new ServerFrameReader();
   #caller: CallerSocket | null = null;
   /** How it ended: what still comes is nobody's. */
-  #ended: { code: number; reason: string } | null = null;
+  #ended: Farewell | null = null;
   #lookAgain: ReturnType<typeof setTimeout> | undefined;
 
   /** `head` is what the engine has sent already; `onEnd` is called when its connection is gone. */
@@ -89,12 +104,12 @@ export class Relay {
 
   /** The server stops. */
   stop(): void {
-    this.#end(1001, "The server stops.");
+    this.#end(serverStops.code, serverStops.reason);
   }
 
-  /** The caller may no more. */
-  revoked(): void {
-    this.#end(1008, "The token was revoked.");
+  /** The caller may no more, or the workspace is gone. */
+  dismiss(): void {
+    this.#end(dismissal.code, dismissal.reason);
   }
 
   #fromEngine(chunk: Uint8Array): void {
@@ -158,8 +173,7 @@ export class Relay {
     this.#stopWaiting();
     this.#onEnd();
     if (this.#ended) return;
-    // What a gateway says whose other side ended without a word (registered with IANA).
-    this.#ended = { code: 1014, reason: "The engine's connection ended." };
+    this.#ended = engineLost;
     this.#caller?.close(this.#ended.code, this.#ended.reason);
   }
 }

@@ -3,7 +3,7 @@ import type { AddressInfo, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Response as FastResponse } from "@whatwg-node/server";
 import { listenProblem, refusal, type HttpServer, type ListenOptions } from "../http-server.ts";
-import { createListener, send } from "./listener.ts";
+import { createListener, isEndless, send } from "./listener.ts";
 import { serveUpgrades } from "./websocket.ts";
 
 /** Bytes that are no HTTP request, or one that took too long to arrive. */
@@ -59,7 +59,7 @@ class Connections {
   stop(): void {
     this.#stopping = true;
     for (const res of this.#answers) {
-      if (String(res.getHeader("content-type")).startsWith("text/event-stream")) res.end();
+      if (isEndless(res)) res.end();
     }
     for (const [socket, requests] of this.#busy) if (requests === 0) socket.destroySoon();
   }
@@ -97,7 +97,7 @@ export async function startHttpServer(options: ListenOptions): Promise<HttpServe
     createListener(options.answer, options.log, () => connections.stopping),
   );
   const { answerUpgrade, log } = options;
-  if (answerUpgrade) serveUpgrades(server, { answer: answerUpgrade, send, log });
+  const stopTunnels = answerUpgrade && serveUpgrades(server, { answer: answerUpgrade, send, log });
   server.on("clientError", onClientError);
   const closed = new Promise<void>((resolve) => server.once("close", resolve));
   const address = await listen(server, options.host, options.port);
@@ -106,6 +106,7 @@ export async function startHttpServer(options: ListenOptions): Promise<HttpServe
     port: address.port,
     stop() {
       server.close();
+      stopTunnels?.();
       connections.stop();
     },
     async drained(graceMs) {

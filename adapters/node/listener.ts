@@ -4,7 +4,9 @@ import { pipeline } from "node:stream/promises";
 import { createServerAdapter, sendNodeResponse } from "@whatwg-node/server";
 import type { Awaitable } from "../../lib/awaitable.ts";
 import type { Log } from "../../lib/host.ts";
+import { isEventStream } from "../../lib/proxy/headers.ts";
 import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
+import { AnswerStream } from "./answer-stream.ts";
 import { relay } from "./relay.ts";
 import { withByteBody } from "./request-body.ts";
 
@@ -53,28 +55,43 @@ function isWhole(response: Response): boolean {
   return kind === "String" || kind === "Buffer" || response.body === null;
 }
 
+/** Answers that never end by themselves. */
+const endless = new WeakSet<ServerResponse>();
+
+/** Whether an answer is an event stream, which only the end of the server ends. */
+export function isEndless(res: ServerResponse): boolean {
+  return endless.has(res);
+}
+
+/** The headers of an answer as `writeHead` takes them. */
+function headersOf({ headers }: Response): Record<string, string | string[]> {
+  const plain: Record<string, string | string[]> = {};
+  for (const [name, value] of headers) plain[name] = value;
+  const cookies = headers.getSetCookie();
+  if (cookies.length > 0) plain["set-cookie"] = cookies;
+  return plain;
+}
+
 /** Sends a stream: headers at once, and whichever side breaks, the other one is let go. */
-async function sendStream(
-  response: Response,
-  body: ReadableStream<Uint8Array>,
-  res: ServerResponse,
-): Promise<void> {
-  for (const [name, value] of response.headers) {
-    if (name !== "set-cookie") res.setHeader(name, value);
-  }
-  const cookies = response.headers.getSetCookie();
-  if (cookies.length > 0) res.setHeader("set-cookie", cookies);
-  res.statusCode = response.status;
-  if (response.statusText) res.statusMessage = response.statusText;
+async function sendStream(response: Response, res: ServerResponse): Promise<void> {
+  const stream = nodeStream(response);
+  if (isEventStream(response.headers.get("content-type") ?? "")) endless.add(res);
+  res.writeHead(response.status, response.statusText, headersOf(response));
   if (res.req.method === "HEAD") {
     res.end();
-    await body.cancel();
+    await response.body?.cancel();
+    return;
+  }
+  if (stream instanceof AnswerStream && stream.body.isFree) {
+    relay(stream.body, res);
+    // Nothing of it is kept here while it goes on, often for hours.
+    if (!res.req.complete) await new Promise((resolve) => res.once("close", resolve));
     return;
   }
   // What is there already goes out together with the headers; a stream that is silent at first is announced at once.
   setImmediate(() => res.flushHeaders());
-  const stream = nodeStream(response);
-  await (stream ? (relay(stream, res) ?? pump(stream, res)) : pipeline(body, res));
+  if (stream) await pump(stream, res);
+  else if (response.body) await pipeline(response.body, res);
 }
 
 /** What `pipeline` does for two streams of Node, without the machinery for all others: small answers notice it. */
@@ -114,12 +131,21 @@ function sendText(response: Response & TextParts, res: ServerResponse): boolean 
   return true;
 }
 
+/** Sends bytes that are all there in one piece; false when it is another body. */
+function sendBytes(response: Response, res: ServerResponse): boolean {
+  const bytes: unknown = Reflect.get(response, "bodyInit");
+  if (!Buffer.isBuffer(bytes)) return false;
+  res.writeHead(response.status, response.statusText, headersOf(response));
+  res.end(bytes);
+  return true;
+}
+
 /** Sends an answer: what is whole in one piece, a stream as it comes. */
 export async function send(response: Response, res: ServerResponse): Promise<void> {
-  if (res.destroyed || res.writableEnded || sendText(response, res)) return;
-  const { body } = isWhole(response) ? { body: null } : response;
-  if (body === null) await sendNodeResponse(response, res, res.req, true);
-  else await sendStream(response, body, res);
+  if (res.destroyed || res.writableEnded) nodeStream(response)?.destroy();
+  else if (sendText(response, res) || sendBytes(response, res)) return;
+  else if (isWhole(response)) await sendNodeResponse(response, res, res.req, true);
+  else await sendStream(response, res);
 }
 
 /** How long a client may go on sending what nobody wants any more, milliseconds. */

@@ -1,71 +1,63 @@
-import {
-  Agent as HttpAgent,
-  request as httpRequest,
-  type ClientRequest,
-  type ClientRequestArgs,
-  type IncomingMessage,
-} from "node:http";
-import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
-import type { Socket } from "node:net";
-import { pipeline, Readable, type Duplex } from "node:stream";
+import { Readable } from "node:stream";
 import type { ReadableStream as NodeReadableStream } from "node:stream/web";
 import { Response as FastResponse } from "@whatwg-node/server";
-import { connectForRelay, setIdle } from "./relay.ts";
+import { HttpAnswerError } from "../../lib/http/answer-head.ts";
+import type { RawFetch, RawInit } from "../../lib/host.ts";
+import { isEventStream } from "../../lib/proxy/headers.ts";
+import { AnswerStream } from "./answer-stream.ts";
+import { type Address, type Answer, Connection, StaleConnection } from "./connection.ts";
+import { upload } from "./upload.ts";
 
-/**
- * Idle connections are dropped early: a server that closes one at the moment a request goes out on it looks like
- * a failure of that request.
- */
-const keptIdleMs = 4000;
-const agentOptions = {
-  keepAlive: true,
-  maxFreeSockets: 64,
-  timeout: keptIdleMs,
-  scheduling: "lifo",
-} as const;
+/** Most connections that are kept for the requests to come, for each target. */
+const mostIdle = 64;
 
-/**
- * Sets a kept connection up once instead of after each answer, which costs a call of the system. How long the
- * target means to keep it does not matter: what goes out on one that was closed is sent again. Large answers are read
- * past the client.
- */
-class RelayingAgent extends HttpAgent {
-  override createConnection(
-    options: ClientRequestArgs,
-    callback?: (error: Error | null, stream: Duplex) => void,
-  ): Socket {
-    // What the agent connects are sockets, and the options are those of a socket.
-    return connectForRelay(
-      (onread) => super.createConnection({ ...options, ...(onread && { onread }) }, callback) as Socket,
-    );
+/** The connections that no request is on, the last used one first in turn: the others are let go sooner. */
+class IdleConnections {
+  readonly #byTarget = new Map<string, Connection[]>();
+
+  take(target: string): Connection | undefined {
+    return this.#byTarget.get(target)?.pop();
   }
 
-  override keepSocketAlive(socket: Duplex): boolean {
-    // What this agent connects are sockets.
-    const kept = socket as Socket;
-    setIdle(kept, true);
-    kept.unref();
-    if (kept.timeout !== keptIdleMs) kept.setTimeout(keptIdleMs);
-    return true;
+  add(target: string, connection: Connection): void {
+    const list = this.#byTarget.get(target) ?? [];
+    if (list.length >= mostIdle) connection.destroy();
+    else this.#byTarget.set(target, list);
+    if (!connection.socket.destroyed) list.push(connection);
   }
 
-  override reuseSocket(socket: Duplex, request: ClientRequest): void {
-    setIdle(socket, false);
-    super.reuseSocket(socket, request);
+  remove(target: string, connection: Connection): void {
+    const list = this.#byTarget.get(target);
+    const at = list?.indexOf(connection) ?? -1;
+    if (list && at >= 0) list.splice(at, 1);
+    if (list?.length === 0) this.#byTarget.delete(target);
   }
 }
 
 /** An address taken apart without being normalised: the path goes out as it came in (I61). */
 const address = /^(https?:)\/\/(\[[^\]]*\]|[^/:?#]+)(?::(\d+))?(.*)$/;
 
-/** What keeps the connections. The one for TLS is made when first asked for: most engines are beside the server. */
-class Agents {
-  readonly http: HttpAgent = new RelayingAgent(agentOptions);
-  #https: HttpsAgent | null = null;
+/** Where a request goes. */
+interface Target extends Address {
+  /** The same for all requests that may share connections. */
+  key: string;
+  host: string;
+  path: string;
+}
 
-  get https(): HttpsAgent {
-    return (this.#https ??= new HttpsAgent(agentOptions));
-  }
+function targetOf(url: string): Target {
+  const [, protocol = "", host = "", given, path = ""] = address.exec(url) ?? [];
+  if (host === "") throw new TypeError("only absolute HTTP addresses are asked");
+  const usual = protocol === "https:" ? 443 : 80;
+  const port = given === undefined ? usual : Number(given);
+  return {
+    protocol,
+    hostname: host.startsWith("[") ? host.slice(1, -1) : host,
+    port,
+    key: `${protocol}//${host}:${port}`,
+    host: port === usual ? host : `${host}:${port}`,
+    path: path.startsWith("/") ? path : `/${path}`,
+  };
 }
 
 /**
@@ -73,82 +65,114 @@ class Agents {
  * is not limited, headers go out as given, and the body of the answer is a Node stream, which the server sends
  * without touching it. It takes what the proxy gives: an absolute URL, a plain object of headers, a signal.
  */
-export function createRawFetch(): typeof fetch {
-  const agents = new Agents();
+export function createRawFetch(): RawFetch {
+  const idle = new IdleConnections();
+  const connect = (target: Target): Connection => {
+    const { key } = target;
+    return new Connection(
+      target,
+      (connection) => idle.add(key, connection),
+      (connection) => idle.remove(key, connection),
+    );
+  };
   return async (input, init = {}) => {
+    const target = targetOf(String(input));
+    const head = headOf(target, init);
     // Only these may be sent twice, and so only these go on a connection that may just be closing.
-    const repeatable = init.method === "GET" || init.method === "HEAD";
+    const isRepeatable = init.method === undefined || init.method === "GET" || init.method === "HEAD";
+    const kept = isRepeatable ? idle.take(target.key) : undefined;
     try {
-      return await exchange(String(input), init, repeatable ? agents : null);
+      return await exchange(kept ?? connect(target), head, init);
     } catch (error) {
       if (!(error instanceof StaleConnection)) throw error;
-      return exchange(String(input), init, null);
+      return exchange(connect(target), head, init);
     }
   };
 }
 
-/** A kept connection was closed by the other side before the request reached it. */
-class StaleConnection extends Error {}
+async function exchange(connection: Connection, head: string, init: RawInit): Promise<Response> {
+  const { method = "GET", body, signal, firstByteMs } = init;
+  const abort = (): void => connection.destroy(new DOMException("The request was aborted", "AbortError"));
+  const { answer, sent } = connection.ask(method, head);
+  const late = (): void =>
+    connection.destroy(new DOMException("There was no answer in time", "TimeoutError"));
+  const timer = firstByteMs === undefined ? undefined : setTimeout(late, firstByteMs);
+  if (signal?.aborted) abort();
+  else signal?.addEventListener("abort", abort, { once: true });
+  if (body === null || body === undefined) sent();
+  else upload(toReadable(body), connection, lengthOf(init), sent);
+  try {
+    return toResponse(await answer, init, abort);
+  } catch (error) {
+    signal?.removeEventListener("abort", abort);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
 
-function exchange(url: string, init: RequestInit, agents: Agents | null): Promise<Response> {
-  return new Promise((resolve, reject) => {
-    const req = open(url, init, agents);
-    req.once("response", (res: IncomingMessage) => resolve(toResponse(res)));
-    // Nobody asked for another protocol, and nobody would read it.
-    req.once("upgrade", (_res, socket) => {
-      socket.destroy();
-      reject(new Error("the target switched protocols unasked"));
-    });
-    req.on("error", (error: NodeJS.ErrnoException) => {
-      reject(req.reusedSocket && error.code === "ECONNRESET" ? new StaleConnection() : error);
-    });
-    const { body, signal } = init;
-    const abort = (): void => void req.destroy(new DOMException("The request was aborted", "AbortError"));
-    if (signal?.aborted) abort();
-    else signal?.addEventListener("abort", abort, { once: true });
-    if (body === null || body === undefined) req.end();
-    else {
-      pipeline(toReadable(body), req, (error) => {
-        // A body that was broken off says why; what befalls the connection is told by the request itself.
-        if (error && !/^E[A-Z]/.test(error.code ?? "")) reject(error);
-      });
-    }
+function toResponse({ head, body }: Answer, { signal, endStreams }: RawInit, abort: () => void): Response {
+  const { status } = head;
+  // The class takes lists of values, which its type in the standard does not.
+  const headers = head.headers as Record<string, string>;
+  // The class takes Node's buffers and streams; its type speaks of the web's only.
+  if (Buffer.isBuffer(body)) {
+    signal?.removeEventListener("abort", abort);
+    return new FastResponse(body.length === 0 ? null : (body as unknown as BodyInit), { status, headers });
+  }
+  let unwatch: (() => void) | undefined;
+  body.onOver(() => {
+    signal?.removeEventListener("abort", abort);
+    unwatch?.();
   });
+  if (endStreams && isEventStream(headers["content-type"] ?? "")) {
+    unwatch = endStreams(() => body.cutShort());
+    if (body.isOver) unwatch();
+  }
+  return new FastResponse(new AnswerStream(body) as unknown as BodyInit, { status, headers });
 }
 
-function open(url: string, init: RequestInit, agents: Agents | null): ClientRequest {
-  const [, protocol = "", host = "", port, path = ""] = address.exec(url) ?? [];
-  const options = {
-    hostname: host.startsWith("[") ? host.slice(1, -1) : host,
-    port,
-    path: path.startsWith("/") ? path : `/${path}`,
-    method: init.method ?? "GET",
-    headers: framed(init),
-  };
-  return protocol === "https:"
-    ? httpsRequest({ ...options, agent: agents?.https ?? false })
-    : httpRequest({ ...options, agent: agents?.http ?? false });
-}
+/** What ends one line or begins another may stand in none. */
+const headerName = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+const headerValue = /^[\t\x20-\x7e\x80-\xff]*$/;
+const targetPath = /^[\x21-\x7e\x80-\xff]*$/;
 
 /**
- * The headers, which the proxy makes as one plain object, with the framing of the body: Node's client leaves that
- * away for some methods, and a body without framing is the beginning of another request (CVE-2025-59139).
+ * The head of a request, with the framing of its body: a body without framing is the beginning of another request
+ * (CVE-2025-59139).
  */
-function framed({ headers, body }: RequestInit): Record<string, string> {
+function headOf({ host, path }: Target, { method = "GET", headers = {}, body }: RawInit): string {
+  if (!headerName.test(method) || !targetPath.test(path))
+    throw new TypeError("the request line is malformed");
+  let head = `${method} ${path} HTTP/1.1\r\nhost: ${host}\r\nconnection: keep-alive\r\n`;
+  // What the proxy gives is a plain object.
   const given = headers as Record<string, string>;
-  if (body === null || body === undefined || given["content-length"] !== undefined) return given;
-  return { ...given, "transfer-encoding": "chunked" };
+  for (const name in given) {
+    const value = given[name] ?? "";
+    if (!headerName.test(name) || !headerValue.test(value))
+      throw new TypeError(`the header ${name} is malformed`);
+    head += `${name}: ${value}\r\n`;
+  }
+  if (given["content-length"] === undefined) {
+    if (body !== null && body !== undefined) head += "transfer-encoding: chunked\r\n";
+    else if (method === "POST" || method === "PUT" || method === "PATCH") head += "content-length: 0\r\n";
+  }
+  return `${head}\r\n`;
 }
 
-/** Bodies of requests to this server are Node streams in web clothes; others are what they seem. */
-function toReadable(body: NonNullable<RequestInit["body"]>): Readable | Uint8Array[] {
+/** The announced length of the body; null when it goes in chunks. */
+function lengthOf({ headers = {} }: RawInit): number | null {
+  const length = (headers as Record<string, string>)["content-length"];
+  if (length === undefined) return null;
+  if (!/^\d{1,15}$/.test(length)) throw new HttpAnswerError("the length of the body is none");
+  return Number(length);
+}
+
+/** Bodies of requests to this server are Node streams in web clothes, which keep them here; others are what they seem. */
+function toReadable(body: NonNullable<RequestInit["body"]>): Readable {
+  const inner: unknown = Reflect.get(Object(body), "readable");
+  if (inner instanceof Readable) return inner;
   if (body instanceof Readable) return body;
   if (body instanceof ReadableStream) return Readable.fromWeb(body as NodeReadableStream);
   throw new TypeError("only streams are passed on");
-}
-
-function toResponse(res: IncomingMessage): Response {
-  // The class takes Node's streams and headers; its type speaks of the web's only.
-  const headers = res.headers as Record<string, string>;
-  return new FastResponse(res as unknown as BodyInit, { status: res.statusCode ?? 502, headers });
 }

@@ -6,7 +6,9 @@ import type { Log } from "../../lib/host.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
 import { isAmbiguous } from "./listener.ts";
+import { clientFrame, FrameFollower, serverCloseFrame } from "../../lib/http/websocket-frames.ts";
 import { tunnelRefusal, type AnswerUpgrade } from "../http-server.ts";
+import { dismissal, engineLost, serverStops, type Farewell } from "../local/relay.ts";
 import { askForUpgrade, type Declined, type Upgraded } from "../local/upgrade.ts";
 
 /** What the HTTP server lends. */
@@ -22,8 +24,12 @@ const mostEarlyBytes = 64 * 1024;
 /** How long a connection lives on after one of its sides has ended, milliseconds. */
 const farewellMs = 10_000;
 
-/** Serves upgrades: WebSockets go through a tunnel, any other protocol is declined by answering as if it were not asked for. */
-export function serveUpgrades(server: Server, options: UpgradeOptions): void {
+/**
+ * Serves upgrades: WebSockets go through a tunnel, any other protocol is declined by answering as if it were not asked
+ * for. What is returned closes every WebSocket, and those to come.
+ */
+export function serveUpgrades(server: Server, options: UpgradeOptions): () => void {
+  const tunnels = new Tunnels();
   server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
     socket.on("error", () => socket.destroy());
     const isPlain = !asksForWebSocket(new Headers(singleHeaders(req))) || req.method !== "GET";
@@ -32,13 +38,14 @@ export function serveUpgrades(server: Server, options: UpgradeOptions): void {
       replayAsPlain(server, req, socket, head);
       return;
     }
-    serveWebSocket(req, socket, head, options).catch((error: unknown) => {
+    serveWebSocket(req, socket, head, options, tunnels).catch((error: unknown) => {
       options.log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
         "exception.stacktrace": error instanceof Error ? error.stack : String(error),
       });
       socket.destroy();
     });
   });
+  return () => tunnels.stop();
 }
 
 function singleHeaders({ headers }: IncomingMessage): [string, string][] {
@@ -69,6 +76,7 @@ async function serveWebSocket(
   socket: Socket,
   head: Buffer,
   options: UpgradeOptions,
+  tunnels: Tunnels,
 ): Promise<void> {
   const caller = holdCaller(socket, head);
   const url = `http://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
@@ -77,7 +85,7 @@ async function serveWebSocket(
   if (caller.gone.aborted) return;
   if (answer instanceof FastResponse || answer instanceof Response)
     await sendAnswer(req, socket, answer, options);
-  else await openTunnel(req, socket, answer, caller, options);
+  else await openTunnel(req, socket, answer, caller, options, tunnels);
 }
 
 /** Rules are decided on the path as sent, which the class would normalise. */
@@ -136,6 +144,7 @@ async function openTunnel(
   tunnel: Tunnel,
   caller: HeldCaller,
   options: UpgradeOptions,
+  tunnels: Tunnels,
 ): Promise<void> {
   const upstream = await askForUpgrade(tunnel, caller.gone).catch((error: unknown) => error as ApiError);
   if (caller.gone.aborted) {
@@ -153,13 +162,9 @@ async function openTunnel(
     return;
   }
   socket.write(switchingHead(upstream.headers, tunnel.protocol));
-  socket.write(upstream.head);
-  upstream.socket.write(caller.release());
-  join(socket, upstream.socket);
-  const unwatch = tunnel.onRevoked?.(() => {
-    socket.destroy();
-    upstream.socket.destroy();
-  });
+  const open = new OpenTunnel(socket, caller.release(), upstream.socket, upstream.head);
+  tunnels.add(open, socket);
+  const unwatch = tunnel.endStreams?.(() => open.end(dismissal));
   if (unwatch && socket.destroyed) unwatch();
   else if (unwatch) socket.once("close", unwatch);
 }
@@ -177,6 +182,69 @@ function switchingHead(headers: Headers, protocol: string | null): string {
   const lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: websocket"];
   for (const [name, value] of headers) lines.push(`${name}: ${value}`);
   return `${lines.join("\r\n")}\r\n\r\n`;
+}
+
+/** The tunnels that are open. */
+class Tunnels {
+  readonly #open = new Set<OpenTunnel>();
+  #isStopping = false;
+
+  add(tunnel: OpenTunnel, caller: Socket): void {
+    this.#open.add(tunnel);
+    caller.once("close", () => this.#open.delete(tunnel));
+    if (this.#isStopping) tunnel.end(serverStops);
+  }
+
+  stop(): void {
+    this.#isStopping = true;
+    for (const tunnel of this.#open) tunnel.end(serverStops);
+  }
+}
+
+/** A caller and the engine, whose bytes pass both ways. */
+class OpenTunnel {
+  readonly #caller: Socket;
+  readonly #engine: Socket;
+  readonly #fromEngine = new FrameFollower("server");
+  readonly #fromCaller = new FrameFollower("client");
+
+  /** Begins with what the sides have sent already. */
+  constructor(caller: Socket, callerHead: Uint8Array, engine: Socket, engineHead: Uint8Array) {
+    this.#caller = caller;
+    this.#engine = engine;
+    this.#fromEngine.follow(engineHead);
+    this.#fromCaller.follow(callerHead);
+    caller.write(engineHead);
+    engine.write(callerHead);
+    engine.on("data", (chunk: Buffer) => this.#fromEngine.follow(chunk));
+    caller.on("data", (chunk: Buffer) => this.#fromCaller.follow(chunk));
+    const lost = (): void => this.#tellCaller(engineLost);
+    engine.once("end", lost).once("close", lost);
+    join(caller, engine);
+  }
+
+  /** Ends it from here. */
+  end(farewell: Farewell): void {
+    this.#engine.unpipe(this.#caller);
+    this.#caller.unpipe(this.#engine);
+    this.#tellCaller(farewell);
+    if (this.#fromCaller.isBetweenFrames && this.#engine.writable)
+      this.#engine.write(clientFrame({ kind: "close", ...farewell }));
+    for (const socket of [this.#caller, this.#engine]) {
+      // Nobody reads it any more, and unread it would not be noticed that it ends.
+      socket.resume();
+      socket.end();
+      socket.setTimeout(farewellMs, () => socket.destroy());
+    }
+  }
+
+  /** Says why it ends, unless the engine has said so, or broke off where nothing can be said. */
+  #tellCaller({ code, reason }: Farewell): void {
+    if (!this.#fromEngine.isBetweenFrames || !this.#caller.writable) return;
+    const frame = serverCloseFrame(code, reason);
+    this.#fromEngine.follow(frame);
+    this.#caller.write(frame);
+  }
 }
 
 /** Pipes both ways. When a side ends the other one is told, and after a while both are gone. */

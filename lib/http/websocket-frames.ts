@@ -53,6 +53,63 @@ function payloadOf(message: WebSocketMessage): Uint8Array {
   return Uint8Array.of(message.code >> 8, message.code & 255, ...encoder.encode(message.reason));
 }
 
+/** A close frame as a server sends it. */
+export function serverCloseFrame(code: number, reason: string): Uint8Array {
+  const payload = payloadOf({ kind: "close", code, reason });
+  return Uint8Array.of(0x80 | opcodes.close, payload.length, ...payload);
+}
+
+/** Follows the frames of one side, whatever is in them, to tell where one of another sender may stand. */
+export class FrameFollower {
+  readonly #isMasked: boolean;
+  /** What is left of the payload. */
+  #left = 0;
+  /** The beginning of a head. */
+  #head: number[] = [];
+  #isLost = false;
+  #isClosed = false;
+
+  /** Clients mask, servers do not. */
+  constructor(side: "client" | "server") {
+    this.#isMasked = side === "client";
+  }
+
+  /** The last byte was the end of a frame, and none of them was a close frame. */
+  get isBetweenFrames(): boolean {
+    return this.#left === 0 && this.#head.length === 0 && !this.#isClosed && !this.#isLost;
+  }
+
+  /** Reads on. */
+  follow(bytes: Uint8Array): void {
+    let at = 0;
+    while (at < bytes.length && !this.#isLost) {
+      const skipped = Math.min(this.#left, bytes.length - at);
+      this.#left -= skipped;
+      at += skipped;
+      while (this.#left === 0 && at < bytes.length && !this.#isLost) {
+        // It is inside.
+        this.#readHead(bytes[at] ?? 0);
+        at += 1;
+        if (this.#left > 0) break;
+      }
+    }
+  }
+
+  #readHead(byte: number): void {
+    const head = this.#head;
+    head.push(byte);
+    const short = (head[1] ?? 0) & 0x7f;
+    const extended = short === 126 ? 2 : short === 127 ? 8 : 0;
+    if (head.length < 2 + extended) return;
+    this.#head = [];
+    // The other side will not take this for a WebSocket either.
+    if ((((head[1] ?? 0) & 0x80) !== 0) !== this.#isMasked) this.#isLost = true;
+    if (((head[0] ?? 0) & 0x0f) === opcodes.close) this.#isClosed = true;
+    const length = extended === 0 ? short : head.slice(2).reduce((sum, part) => sum * 256 + part, 0);
+    this.#left = length + (this.#isMasked ? 4 : 0);
+  }
+}
+
 /** The beginning of a frame. */
 interface FrameHead {
   opcode: number;

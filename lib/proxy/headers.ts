@@ -87,3 +87,8 @@ export function addressRewriter(base: URL, mountPath: () => string): (address: s
     return below ? mountPath() + path.slice(prefix.length) : address;
   };
 }
+
+/** Whether a content type is that of the only answer that never ends by itself. */
+export function isEventStream(contentType: string): boolean {
+  return /^text\/event-stream\b/i.test(contentType);
+}

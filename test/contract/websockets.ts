@@ -33,12 +33,12 @@ export function webSockets(runtime: Runtime): void {
     const connect: Connect = (options) => connected(subject, terminal, options);
     messages(connect);
     endings(connect, runtime);
-    // There the platform passes the messages on, and nobody can end it.
-    if (runtime.gaps.noProcess === undefined) revocation(connect, () => subject);
+    dismissals(connect, () => subject, runtime);
     brokenFrames(connect, runtime);
     slowness(connect, runtime);
     handshakes(connect, () => subject);
     refusals(runtime, () => subject);
+    deletion(connect, () => subject, runtime);
   });
   if (runtime.gaps.noProcess === undefined) serverStop(runtime);
   askedFor(runtime);
@@ -92,20 +92,37 @@ function messages(connect: Connect): void {
   });
 }
 
-function revocation(connect: Connect, subject: () => Subject): void {
+function dismissals(connect: Connect, subject: () => Subject, runtime: Runtime): void {
+  // There the platform passes the messages on: it can be broken off, but nothing said.
+  const code = runtime.gaps.noProcess === undefined ? 1008 : 1006;
+  const asHost = (): Record<string, string> => ({ ...subject().headers, "x-openwork-host-token": hostToken });
+
   it("ends both sides when the caller's token is revoked", async () => {
-    const headers = { ...subject().headers, "x-openwork-host-token": hostToken };
+    const headers = asHost();
     const body = JSON.stringify({ scope: "collaborator" });
     const issued = await fetch(`${subject().url}/tokens`, { method: "POST", headers, body });
     const { id, token } = (await issued.json()) as { id: string; token: string };
     const { inbox, engine } = await connect({ headers: { authorization: `Bearer ${token}` } });
     const other = await connect();
     await fetch(`${subject().url}/tokens/${id}`, { method: "DELETE", headers });
-    await inbox.closed;
-    await engine.closed;
+    expect((await inbox.closed).code).toBe(code);
+    expect((await engine.closed).code).toBe(code);
     other.socket.send("still here");
     await other.inbox.until("heard still here");
     other.socket.terminate();
+  });
+}
+
+/** Ends the only workspace: nothing can follow. */
+function deletion(connect: Connect, subject: () => Subject, runtime: Runtime): void {
+  it("ends both sides when the workspace is deleted", async () => {
+    const code = runtime.gaps.noProcess === undefined ? 1008 : 1006;
+    const { inbox, engine } = await connect();
+    const headers = { ...subject().headers, "x-openwork-host-token": hostToken };
+    const deleted = await fetch(`${subject().url}/workspaces/${subject().id}`, { method: "DELETE", headers });
+    expect(deleted.status).toBe(200);
+    expect((await inbox.closed).code).toBe(code);
+    expect((await engine.closed).code).toBe(code);
   });
 }
 
@@ -133,8 +150,8 @@ function endings(connect: Connect, runtime: Runtime): void {
     expect((await gone.engine.closed).code).toBe(1006);
     const left = await connect();
     left.engine.socket.terminate();
-    // Where messages are passed on instead of bytes, a gateway's close code tells of it.
-    expect((await left.inbox.closed).code).toBe(runtime.gaps.webSocketRelay === undefined ? 1006 : 1014);
+    // A gateway's close code tells of it; a platform that passes the messages on itself has none.
+    expect((await left.inbox.closed).code).toBe(runtime.gaps.noProcess === undefined ? 1014 : 1006);
   });
 }
 
@@ -207,9 +224,8 @@ function serverStop(runtime: Runtime): void {
     const started = Date.now();
     expect(await subject.stop()).toEqual({ code: 0 });
     expect(Date.now() - started).toBeLessThan(5000);
-    const code = runtime.gaps.webSocketRelay === undefined ? 1006 : 1001;
-    expect((await inbox.closed).code).toBe(code);
-    expect((await engine.closed).code).toBe(code);
+    expect((await inbox.closed).code).toBe(1001);
+    expect((await engine.closed).code).toBe(1001);
     terminal.stop();
   });
 }

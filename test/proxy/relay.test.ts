@@ -30,12 +30,15 @@ const poison = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
 /** A target that frames its answers by hand, and so can get them wrong. Paths: `/<kind>/<length>`. */
 class Target {
   readonly connections = new Set<Socket>();
+  /** How many connections there have been. */
+  opened = 0;
   /** Body bytes that the system took for the newest answer. */
   sent = 0;
   /** The connection of the newest answer. */
   newest: Socket | null = null;
   readonly #server: Server = createServer((socket) => {
     this.connections.add(socket);
+    this.opened += 1;
     socket.on("error", () => undefined).on("close", () => this.connections.delete(socket));
     void this.#serve(socket).catch(() => socket.destroy());
   });
@@ -59,9 +62,28 @@ class Target {
         const head = text.startsWith("HEAD");
         text = text.slice(end + 4);
         if (head) socket.write(headOf(Number(length)));
+        else if (kind === "chunked") await this.#answerInChunks(socket, Number(length));
         else await this.#answer(socket, kind, Number(length));
       }
     }
+  }
+
+  /** In chunks of odd sizes, one of them with an extension, and a trailer behind them. */
+  async #answerInChunks(socket: Socket, length: number): Promise<void> {
+    this.newest = socket;
+    socket.write("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-Kept: yes\r\n\r\n");
+    for (const part of pieces(length)) {
+      const cut = Math.min(part.length, 12_345);
+      for (const chunk of [part.subarray(0, cut), part.subarray(cut)]) {
+        if (chunk.length === 0) continue;
+        socket.write(`${chunk.length.toString(16)};a=b\r\n`);
+        if (!socket.write(Buffer.concat([chunk, Buffer.from("\r\n")]))) {
+          await Promise.race([once(socket, "drain"), once(socket, "close")]);
+        }
+        if (socket.destroyed) return;
+      }
+    }
+    socket.write("0\r\nX-Trailer: 1\r\n\r\n");
   }
 
   async #answer(socket: Socket, kind: string, length: number): Promise<void> {
@@ -105,7 +127,7 @@ async function digestOf(body: AsyncIterable<Uint8Array>): Promise<{ length: numb
   return { length, hash: hash.digest("hex") };
 }
 
-describe("large answers of announced length, which go past the HTTP client", () => {
+describe("large answers, which are read into memory that is used again", () => {
   const target = new Target();
   let server: TestServer;
 
@@ -133,14 +155,18 @@ describe("large answers of announced length, which go past the HTTP client", () 
     });
   }
 
-  test("make no garbage to speak of", async () => {
-    await digestOf(await open(`/right/${20 * megabyte}`));
-    const before = collections();
-    const length = 200 * megabyte;
-    expect((await digestOf(await open(`/right/${length}`))).length).toBe(length);
-    // Of a buffer for each piece come a dozen.
-    expect(collections() - before).toBeLessThan(5);
-  }, 60_000);
+  test.each(["right", "chunked"])(
+    "make no garbage to speak of (%s)",
+    async (kind) => {
+      await digestOf(await open(`/${kind}/${20 * megabyte}`));
+      const before = collections();
+      const length = 200 * megabyte;
+      expect((await digestOf(await open(`/${kind}/${length}`))).length).toBe(length);
+      // Of a buffer for each piece come a dozen.
+      expect(collections() - before).toBeLessThan(5);
+    },
+    60_000,
+  );
 
   test("come as they are, of whatever length, and the caller's connection is kept", async () => {
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -156,10 +182,31 @@ describe("large answers of announced length, which go past the HTTP client", () 
     agent.destroy();
   });
 
+  test("come in chunks as they came in chunks, without what was for this server alone", async () => {
+    for (const length of [1, 12_345, megabyte, 30 * megabyte]) {
+      const answer = await open(`/chunked/${length}`);
+      expect(answer.headers["x-kept"]).toBe("yes");
+      expect(await digestOf(answer), String(length)).toEqual({ length, hash: digest(length) });
+      expect(answer.trailers).toEqual({});
+    }
+  });
+
+  test("leave the connection to the target for the next request", async () => {
+    await digestOf(await open("/right/1"));
+    const before = target.opened;
+    for (const kind of ["right", "chunked", "right"]) {
+      const length = 5 * megabyte;
+      expect(await digestOf(await open(`/${kind}/${length}`))).toEqual({ length, hash: digest(length) });
+    }
+    expect(target.opened).toBe(before);
+  });
+
   test("come many at a time, none mixed up with another", async () => {
     const lengths = Array.from({ length: 12 }, (_, i) => 5 * megabyte + 70_001 * i);
     const expected = lengths.map((length) => ({ length, hash: digest(length) }));
-    const answers = await Promise.all(lengths.map((length) => open(`/right/${length}`)));
+    const answers = await Promise.all(
+      lengths.map((length, i) => open(`/${i % 3 === 0 ? "chunked" : "right"}/${length}`)),
+    );
     expect(await Promise.all(answers.map(digestOf))).toEqual(expected);
   });
 

@@ -1,6 +1,6 @@
 import { readFile, writeFile } from "node:fs/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { hostToken, startServer, type TestServer } from "../support/server.ts";
+import { clientToken, hostToken, startServer, type TestServer } from "../support/server.ts";
 import { startTerminal, type Terminal } from "../support/terminal.ts";
 import { startUpstream, type Upstream } from "../support/upstream.ts";
 import { openSocket } from "../support/websocket.ts";
@@ -72,6 +72,44 @@ describe("a revoked token ends what it holds open at the engine", () => {
     const tokens = store.tokens.filter((token) => token.id !== issued.id);
     await writeFile(path, JSON.stringify({ ...store, tokens }));
     expect((await reader.read()).done).toBe(true);
+  }, 15_000);
+});
+
+describe("a deleted workspace ends what is held open of it at the engine", () => {
+  let upstream: Upstream;
+  let server: TestServer;
+
+  beforeAll(async () => {
+    upstream = await startUpstream((_req, res) => {
+      res.writeHead(200, { "content-type": "text/event-stream" });
+      res.write("data: connected\n\n");
+      return true;
+    });
+    server = await startServer({ flags: ["--opencode-base-url", upstream.url] });
+  });
+
+  afterAll(async () => {
+    await server?.stop();
+    await upstream?.stop();
+  });
+
+  test("event streams, whoever listens and by whatever path", async () => {
+    const issued = await issue(server, "viewer");
+    const readers = [];
+    for (const token of [issued.token, clientToken]) {
+      for (const path of ["/opencode/event", `/w/${server.id}/opencode/event`]) {
+        const headers = { authorization: `Bearer ${token}` };
+        const { body } = await fetch(server.url + path, { headers });
+        const reader = (body as ReadableStream<Uint8Array>).getReader();
+        expect(new TextDecoder().decode((await reader.read()).value)).toContain("connected");
+        readers.push(reader);
+      }
+    }
+    const headers = { "x-openwork-host-token": hostToken };
+    const deleted = await fetch(`${server.url}/workspaces/${server.id}`, { method: "DELETE", headers });
+    expect(deleted.status).toBe(200);
+    for (const reader of readers) expect((await reader.read()).done).toBe(true);
+    await expect.poll(() => upstream.connections()).toBe(0);
   }, 15_000);
 });
 

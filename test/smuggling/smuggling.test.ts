@@ -33,8 +33,9 @@ function raw(text: string): Promise<string> {
   });
 }
 
+/** An answer may follow the JSON of another. */
 const statuses = (answer: string): number[] =>
-  [...answer.matchAll(/^HTTP\/1\.1 (\d+)/gm)].map((match) => Number(match[1]));
+  [...answer.matchAll(/(?:^|\})HTTP\/1\.1 (\d+)/gm)].map((match) => Number(match[1]));
 const auth = `Host: x\r\nAuthorization: Bearer ${clientToken}\r\n`;
 /** A request that must never arrive upstream as one of its own. */
 const hidden = "GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n";
