@@ -1,4 +1,4 @@
-/** What the proxy is measured against: a small JSON answer, a stream of any size, and event streams that stay silent. */
+/** What the proxy is measured against: a small JSON answer, a stream of any size, a place to send as much to, and event streams that stay silent. */
 import { createServer } from "node:http";
 import { pipeline, Readable } from "node:stream";
 
@@ -17,8 +17,13 @@ const server = createServer((req, res) => {
     res.end(small);
   } else if (url.pathname === "/bytes") {
     const bytes = Number(url.searchParams.get("bytes"));
-    res.writeHead(200, { "content-type": "application/octet-stream", "content-length": bytes });
+    const length = url.searchParams.has("chunked") ? {} : { "content-length": bytes };
+    res.writeHead(200, { "content-type": "application/octet-stream", ...length });
     pipeline(Readable.from(chunks(bytes)), res, () => {});
+  } else if (url.pathname === "/sink") {
+    let bytes = 0;
+    req.on("data", (data) => (bytes += data.length));
+    req.on("end", () => res.end(String(bytes)));
   } else {
     res.writeHead(200, { "content-type": "text/event-stream" });
     res.write("data: connected\n\n");
