@@ -105,7 +105,7 @@ export interface RawInit extends RequestInit {
 export type EndStreams = (end: () => void) => () => void;
 
 /** See {@link Host.rawFetch}. */
-export type RawFetch = (input: RequestInfo | URL, init?: RawInit) => Promise<Response>;
+export type RawFetch = (input: string | URL | Request, init?: RawInit) => Promise<Response>;
 
 /** Everything that a runtime supplies to the handlers. Made by an adapter; nothing in it is module state. */
 export interface Host {
