@@ -38,7 +38,8 @@ function send(port: number, bytes: Uint8Array): Promise<string> {
     const req = httpRequest({ port, host: "127.0.0.1", method: "PUT" }, (res) => {
       let text = "";
       res.on("data", (chunk) => (text += String(chunk)));
-      res.once("end", () => resolve(text));
+      // Of what is still going out nobody wants to know.
+      res.once("end", () => resolve(text)).once("close", () => req.destroy());
     });
     req.on("error", reject);
     // Without a length, which would tell what is too large beforehand.
