@@ -1,7 +1,10 @@
 import { spawn } from "node:child_process";
+import type { ChildProcessByStdio } from "node:child_process";
 import { accessSync, constants, existsSync, statSync } from "node:fs";
 import { delimiter, isAbsolute, join, sep } from "node:path";
 import { createInterface } from "node:readline";
+import type { Readable } from "node:stream";
+import pLimit, { type LimitFunction } from "p-limit";
 import { largestSearched, type ContentQuery } from "../lib/search/content.ts";
 
 /** What ends ripgrep's options, and everything that must not depend on the user's configuration. */
@@ -64,30 +67,31 @@ export function ripgrepArgs(query: ContentQuery): string[] {
   ];
 }
 
+/** Most ripgreps that run at a time: each uses all processors. Further searches wait for their turn. */
+const mostRunning = 4;
+
+/** The turns of a machine's searches, for {@link candidatesOf}. */
+export function ripgrepTurns(): LimitFunction {
+  return pLimit(mostRunning);
+}
+
 /**
  * Paths of files below `root` that seem to hold the text, as they are found. What they hold is for the confined
- * storage to say: by the time it is asked, a directory may have become a link. Ripgrep ends with the iteration
- * or the signal. Throws when it cannot be run.
+ * storage to say: by the time it is asked, a directory may have become a link. Ripgrep starts when it is its turn and
+ * ends with the iteration or the signal. Throws when it cannot be run.
  */
 export async function* candidatesOf(
   command: string,
   root: string,
   query: ContentQuery,
   signal: AbortSignal,
+  turns: LimitFunction,
 ): AsyncGenerator<string, void, undefined> {
-  if (signal.aborted) return;
-  const child = spawn(command, ripgrepArgs(query), {
-    cwd: root,
-    stdio: ["ignore", "pipe", "ignore"],
-    windowsHide: true,
-  });
+  const running = await start(command, root, query, signal, turns);
+  if (running === null) return;
+  const { child, ended } = running;
   const kill = (): void => void child.kill("SIGKILL");
   signal.addEventListener("abort", kill, { once: true });
-  const ended = new Promise<number | null>((resolve, reject) => {
-    child.once("error", reject);
-    child.once("close", resolve);
-  });
-  ended.catch(() => undefined);
   let found = false;
   try {
     for await (const line of createInterface({ input: child.stdout, crlfDelay: Infinity })) {
@@ -102,6 +106,42 @@ export async function* candidatesOf(
     signal.removeEventListener("abort", kill);
     kill();
   }
+}
+
+interface Running {
+  child: ChildProcessByStdio<null, Readable, null>;
+  /** Its exit code. */
+  ended: Promise<number | null>;
+}
+
+/** Starts ripgrep when it is its turn; null when the signal came first. The turn lasts until the process has ended. */
+function start(
+  command: string,
+  root: string,
+  query: ContentQuery,
+  signal: AbortSignal,
+  turns: LimitFunction,
+): Promise<Running | null> {
+  return new Promise((resolve, reject) => {
+    const giveUp = (): void => resolve(null);
+    signal.addEventListener("abort", giveUp, { once: true });
+    const turn = turns(async () => {
+      signal.removeEventListener("abort", giveUp);
+      if (signal.aborted) return giveUp();
+      const child = spawn(command, ripgrepArgs(query), {
+        cwd: root,
+        stdio: ["ignore", "pipe", "ignore"],
+        windowsHide: true,
+      });
+      const ended = new Promise<number | null>((exited, failed) => {
+        child.once("error", failed);
+        child.once("exit", exited);
+      });
+      resolve({ child, ended });
+      await ended.catch(() => undefined);
+    });
+    turn.catch(reject);
+  });
 }
 
 /** The path of a message that tells of a match; one that is not UTF-8 is no path here. */

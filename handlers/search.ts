@@ -1,4 +1,5 @@
 import * as v from "valibot";
+import { byteStream } from "../lib/byte-stream.ts";
 import { isClosedTo } from "../lib/protected-paths.ts";
 import type { Reply } from "../lib/reply.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
@@ -57,6 +58,7 @@ const searchByQuery = route({
     "Finds files by name (letters in order) or by a text they hold; as lines with Accept: application/x-ndjson.",
   query,
   answer,
+  errors: ["too_many_requests"],
   handle: (context) => search(context, context.query),
 });
 
@@ -67,29 +69,48 @@ const searchByBody = route({
   summary: "The same search, asked for in the body.",
   body,
   answer,
+  errors: ["too_many_requests"],
   handle: (context) => search(context, context.body),
 });
 
+/** One of the caller's searches: it counts until it is answered, or until its last hit was taken. */
 async function search(context: Context, wanted: Search): Promise<Reply> {
-  const caseSensitive = wanted.case === "sensitive" || (wanted.case === "smart" && /\p{Lu}/u.test(wanted.q));
-  const most = wanted.limit ?? usualItems;
-  const asLines = /application\/x-ndjson/i.test(context.request.headers.get("accept") ?? "");
+  const share = context.services.searches.take(context.caller.actor.tokenHash);
   const over = new AbortController();
+  const end = (): void => {
+    over.abort();
+    share.release();
+  };
   const signal = AbortSignal.any([context.signal, over.signal, AbortSignal.timeout(deadlineMs)]);
-  if (wanted.kind === "name") {
-    const batches = catalogPages(context, wanted.ignore === "none");
-    const found = await searchNames(batches, wanted.q.trim(), { limit: most, caseSensitive, signal });
-    const { items, ...outcome } = { ...found, engine: "catalog" };
-    return asLines ? streamed(items.values(), () => outcome, over) : { json: { items, ...outcome } };
+  try {
+    const reply = await found(context, wanted, signal, end);
+    if (!("stream" in reply)) end();
+    return reply;
+  } catch (error) {
+    end();
+    throw error;
   }
-  const text: ContentQuery = { text: wanted.q, caseSensitive, ignored: wanted.ignore === "none" };
-  const hits = new ContentSearch(context, text, most, signal);
-  if (asLines) return streamed(hits.run(), () => hits.outcome(), over);
+}
+
+/** What is found: at once, or as a stream that calls `end`. */
+async function found(context: Context, wanted: Search, signal: AbortSignal, end: () => void): Promise<Reply> {
+  const caseSensitive = wanted.case === "sensitive" || (wanted.case === "smart" && /\p{Lu}/u.test(wanted.q));
+  const limit = wanted.limit ?? usualItems;
+  const ignored = wanted.ignore === "none";
+  const asLines = /application\/x-ndjson/i.test(context.request.headers.get("accept") ?? "");
+  if (wanted.kind === "name") {
+    const pages = catalogPages(context, ignored);
+    const names = await searchNames(pages, wanted.q.trim(), { limit, caseSensitive, signal });
+    const { items, ...outcome } = { ...names, engine: "catalog" };
+    return asLines ? streamed(context, items.values(), () => outcome, end) : { json: { items, ...outcome } };
+  }
+  const contents = new ContentSearch(context, { text: wanted.q, caseSensitive, ignored }, limit, signal);
+  if (asLines) return streamed(context, contents.run(), () => contents.outcome(), end);
   const items: ContentHit[] = [];
-  for await (const hit of hits.run()) items.push(hit);
+  for await (const hit of contents.run()) items.push(hit);
   // Several files are found at a time, in no order: an answer as a whole is the same each time.
   const sorted = items.toSorted((a, b) => compareCodePoints(a.path, b.path) || a.line - b.line);
-  return { json: { items: sorted, ...hits.outcome() } };
+  return { json: { items: sorted, ...contents.outcome() } };
 }
 
 /** One search of contents: by a program of the machine where there is one, else by reading every file. */
@@ -174,22 +195,27 @@ async function* filesOf(batches: AsyncIterable<readonly Entry[]>): AsyncGenerato
 
 /** One hit a line as it is found, and a last line that says what it came to. Ends with its reader. */
 function streamed(
+  { signal }: Context,
   hits: AsyncGenerator<unknown, void> | IterableIterator<unknown>,
   outcome: () => object,
-  over: AbortController,
+  end: () => void,
 ): Reply {
   const encoder = new TextEncoder();
   const line = (value: unknown): Uint8Array => encoder.encode(`${JSON.stringify(value)}\n`);
-  const stream = new ReadableStream<Uint8Array>({
-    async pull(controller) {
+  let isOver = false;
+  const stream = byteStream({
+    signal,
+    async next() {
+      if (isOver) return null;
       const { done, value } = await hits.next();
-      if (!done) return controller.enqueue(line(value));
-      controller.enqueue(line({ done: true, ...outcome() }));
-      controller.close();
+      if (!done) return line(value);
+      isOver = true;
+      return line({ done: true, ...outcome() });
     },
-    async cancel() {
-      over.abort();
-      await hits.return?.();
+    onEnd() {
+      end();
+      // What it is waiting for ends with the signal; whether it failed then is nobody's business.
+      Promise.resolve(hits.return?.()).catch(() => undefined);
     },
   });
   return {

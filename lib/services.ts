@@ -24,6 +24,9 @@ const pollCaps = { perToken: 64, total: 512 };
  */
 const bodyCaps = { perToken: 448 * 1024 * 1024, total: 512 * 1024 * 1024 };
 
+/** Most searches that run or have hits that are not yet taken, per token and in all. */
+const searchCaps = { perToken: 16, total: 64 };
+
 /** Everything one `createHandler` call owns. */
 export interface Services {
   readonly host: Host;
@@ -41,6 +44,8 @@ export interface Services {
   readonly polls: Quota;
   /** Bytes of JSON bodies from their arrival until their request is answered. */
   readonly bodies: Quota;
+  /** Searches. */
+  readonly searches: Quota;
   /** By `performance.now()`. */
   readonly startedAt: number;
 }
@@ -82,6 +87,10 @@ export async function openServices(host: Host): Promise<Services> {
     }),
     bodies: new Quota(bodyCaps, {
       message: "Too many bytes of request bodies are being taken in; send this again when others are done.",
+      retryAfter: 5,
+    }),
+    searches: new Quota(searchCaps, {
+      message: "Too many searches are running; let some end, or stop reading those that are not needed.",
       retryAfter: 5,
     }),
     startedAt: performance.now(),

@@ -6,7 +6,7 @@ import { pathsFor } from "../../lib/settings/paths.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { version } from "../../lib/version.ts";
 import { createNodeLog } from "../node/log.ts";
-import { candidatesOf, findRipgrep, suitsRipgrep } from "../ripgrep.ts";
+import { candidatesOf, findRipgrep, ripgrepTurns, suitsRipgrep } from "../ripgrep.ts";
 import { createDiskStorage } from "../storage/disk.ts";
 import { bufferCodec } from "./base64.ts";
 
@@ -81,6 +81,7 @@ export function createLocalHost(
   const paths = pathsFor(process.cwd(), home);
   const storeFile = storeFiles();
   const ripgrep = findRipgrep();
+  const turns = ripgrepTurns();
   return {
     config,
     version: options.version ?? version,
@@ -108,7 +109,7 @@ export function createLocalHost(
     log: options.log ?? createNodeLog(config.log, options.version ?? version).log,
     ...(ripgrep !== null && {
       grep: ({ path }, query, signal) =>
-        suitsRipgrep(path, query) ? candidatesOf(ripgrep, path, query, signal) : undefined,
+        suitsRipgrep(path, query) ? candidatesOf(ripgrep, path, query, signal, turns) : undefined,
     }),
   };
 }

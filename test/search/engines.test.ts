@@ -3,7 +3,7 @@ import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileS
 import { dirname, join } from "node:path";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { candidatesOf, suitsRipgrep } from "../../adapters/ripgrep.ts";
+import { candidatesOf, ripgrepTurns, suitsRipgrep } from "../../adapters/ripgrep.ts";
 import { ripgrep } from "../support/ripgrep.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import type { Host } from "../../lib/host.ts";
@@ -63,7 +63,9 @@ test("with and without ripgrep a search finds the same", async () => {
   const storage = createDiskStorage(dir.path, { watch: false });
   const config = configOf({ workspaces: [workspaceAt(dir.path)] });
   const grep: Host["grep"] = (_, query, signal) =>
-    suitsRipgrep(dir.path, query) ? candidatesOf(ripgrep ?? "", dir.path, query, signal) : undefined;
+    suitsRipgrep(dir.path, query)
+      ? candidatesOf(ripgrep ?? "", dir.path, query, signal, ripgrepTurns())
+      : undefined;
   const scanning = await startMemoryServer(config, { storage: () => storage });
   const grepping = await startMemoryServer(config, { storage: () => storage, grep });
   const path = `/workspace/${scanning.workspace}/files/search`;

@@ -2,7 +2,7 @@ import { symlinkSync } from "node:fs";
 import { join } from "node:path";
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { candidatesOf, findRipgrep, ripgrepArgs } from "../../adapters/ripgrep.ts";
+import { candidatesOf, findRipgrep, ripgrepArgs, ripgrepTurns } from "../../adapters/ripgrep.ts";
 import { ripgrep } from "../support/ripgrep.ts";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import { searchContent, type ContentHit, type ContentQuery } from "../../lib/search/content.ts";
@@ -35,7 +35,7 @@ async function start(engine: "scan" | "ripgrep"): Promise<Subject> {
     engine === "ripgrep"
       ? {
           grep: (_: unknown, query: ContentQuery, signal: AbortSignal) =>
-            candidatesOf(ripgrep, dir.path, query, signal),
+            candidatesOf(ripgrep, dir.path, query, signal, ripgrepTurns()),
         }
       : {};
   const config = configOf({ workspaces: [workspaceAt(dir.path)] });
@@ -180,6 +180,40 @@ describe.each(["scan", "ripgrep"] as const)("contents, by %s", (engine) => {
   });
 });
 
+test("a token runs sixteen searches at a time, and all together sixty-four", async () => {
+  using subject = await start("scan");
+  for (let n = 0; n < 5; n += 1) await subject.put(`f${n}`, "needle");
+  const given = new AbortController();
+  const path = `http://x${subject.ws}/files/search?kind=content&q=needle`;
+  const begin = async (token: string): Promise<Response> => {
+    const headers = { authorization: `Bearer ${token}`, accept: "application/x-ndjson" };
+    return subject.client.handler(new Request(path, { headers, signal: given.signal }));
+  };
+  const tokens = await Promise.all(Array.from({ length: 4 }, () => viewerOf(subject.client)));
+  const open: Response[] = [];
+  for (const token of tokens)
+    for (let n = 0; n < 16; n += 1) {
+      const response = await begin(token);
+      expect(response.status).toBe(200);
+      open.push(response);
+      if (n < 15) continue;
+      const { status, headers, json } = await subject.search({ q: "f" }, { token });
+      expect([status, json.code, json.details]).toEqual([429, "too_many_requests", { perToken: 16 }]);
+      expect(Number(headers.get("retry-after"))).toBeGreaterThan(0);
+    }
+  expect(await subject.search({ q: "f" })).toMatchObject({ status: 429, json: { details: { total: 64 } } });
+  // One is read to its end, one is given up, and the readers of the others go away.
+  const isOpen = async (token?: string): Promise<boolean> =>
+    (await subject.search({ q: "f" }, token === undefined ? {} : { token })).status === 200;
+  await open[0]?.text();
+  expect([await isOpen(tokens[0]), await isOpen()]).toEqual([true, true]);
+  await open[16]?.body?.cancel();
+  expect(await isOpen(tokens[1])).toBe(true);
+  expect(await isOpen(tokens[2])).toBe(false);
+  given.abort();
+  expect(await isOpen(tokens[2])).toBe(true);
+});
+
 test.each([
   [{ q: "" }],
   [{}],
@@ -201,7 +235,7 @@ test("when ripgrep cannot run, the scan answers and the log says so", async () =
   const storage = createDiskStorage(dir.path, { watch: false });
   await put(storage, "f", "needle");
   const grep = (_: unknown, query: ContentQuery, signal: AbortSignal): AsyncIterable<string> =>
-    candidatesOf("/nowhere/rg", dir.path, query, signal);
+    candidatesOf("/nowhere/rg", dir.path, query, signal, ripgrepTurns());
   const { client, workspace, host } = await startMemoryServer(
     configOf({ workspaces: [workspaceAt(dir.path)] }),
     { storage: () => storage, grep },
