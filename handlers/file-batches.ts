@@ -82,11 +82,12 @@ const readBatch = route({
   locate: sessionWorkspace,
   body: v.object({ paths: batchOf(pathSchema, "paths") }),
   answer: v.object({ items: v.array(v.looseObject({ ok: v.boolean(), path: v.string() })) }),
-  errors: ["file_session_not_found", "forbidden", "invalid_path"],
+  errors: ["file_session_not_found", "forbidden", "invalid_path", "too_many_requests"],
   summary:
     "Reads up to 64 files of at most 5 000 000 bytes each, as base64; one that cannot be read hinders no other.",
   async handle(context): Promise<Reply> {
-    const { storage } = context.workspace;
+    const { workspace, services, caller, signal } = context;
+    const { storage } = workspace;
     const paths = await Promise.all(context.body.paths.map((path) => resolveClientPath(storage, path)));
     const makers = await Promise.all(
       paths.map(async (path) => {
@@ -95,7 +96,10 @@ const readBatch = route({
         return { size: entry?.size ?? 0, make: (lead: string) => readItem(context, path, lead) };
       }),
     );
-    return { stream: itemStream(makers, readsAhead), headers: { "content-type": "application/json" } };
+    // What was read ahead stays in memory until the client takes it, which may be never.
+    const share = services.batches.take(caller.actor.tokenHash);
+    const stream = itemStream(makers, { ahead: readsAhead, signal, onEnd: share.release });
+    return { stream, headers: { "content-type": "application/json" } };
   },
 });
 

@@ -27,6 +27,9 @@ const bodyCaps = { perToken: 448 * 1024 * 1024, total: 512 * 1024 * 1024 };
 /** Most searches that run or have hits that are not yet taken, per token and in all. */
 const searchCaps = { perToken: 16, total: 64 };
 
+/** Most batches of files that are being read or wait for their reader, per token and in all. */
+const batchCaps = { perToken: 32, total: 64 };
+
 /** Everything one `createHandler` call owns. */
 export interface Services {
   readonly host: Host;
@@ -46,6 +49,8 @@ export interface Services {
   readonly bodies: Quota;
   /** Searches. */
   readonly searches: Quota;
+  /** Batches of files on their way to their reader. */
+  readonly batches: Quota;
   /** By `performance.now()`. */
   readonly startedAt: number;
 }
@@ -91,6 +96,10 @@ export async function openServices(host: Host): Promise<Services> {
     }),
     searches: new Quota(searchCaps, {
       message: "Too many searches are running; let some end, or stop reading those that are not needed.",
+      retryAfter: 5,
+    }),
+    batches: new Quota(batchCaps, {
+      message: "Too many batches of files are being read; take in the answers to those, then ask again.",
       retryAfter: 5,
     }),
     startedAt: performance.now(),

@@ -1,3 +1,4 @@
+import { byteStream } from "../byte-stream.ts";
 import { base64Length, writeBase64, type Base64Codec } from "../base64.ts";
 import { ApiError } from "../errors.ts";
 import { StorageError, type Entry } from "../storage.ts";
@@ -98,15 +99,29 @@ export interface ItemMaker {
   make(lead: string): Promise<Uint8Array>;
 }
 
+/** What a stream of items answers to. */
+export interface ItemStreamOptions {
+  /** Most items that are being made at a time. */
+  ahead: number;
+  /** Aborted when the reader goes away. */
+  signal: AbortSignal;
+  /** Called once when the stream has ended, whichever way. */
+  onEnd(): void;
+}
+
 /**
  * `{"items":[…]}` as a stream of items in order, of which a few are being made at a time, and of large ones no more
  * than one: memory stays flat. Each item begins with what leads up to it, because every piece of a stream costs,
  * however small.
  */
-export function itemStream(makers: readonly ItemMaker[], ahead: number): ReadableStream<Uint8Array> {
+export function itemStream(
+  makers: readonly ItemMaker[],
+  { ahead, signal, onEnd }: ItemStreamOptions,
+): ReadableStream<Uint8Array> {
   const encoder = new TextEncoder();
   const running: Promise<Uint8Array>[] = [];
   let next = 0;
+  let closed = false;
   const start = (): void => {
     const held = makers.slice(next - running.length, next);
     let bytes = held.reduce((sum, { size }) => sum + size, 0);
@@ -117,23 +132,20 @@ export function itemStream(makers: readonly ItemMaker[], ahead: number): Readabl
       next += 1;
     }
   };
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        start();
-        const made = running.shift();
-        if (!made) {
-          controller.enqueue(encoder.encode(next === 0 ? '{"items":[]}' : "]}"));
-          controller.close();
-          return;
-        }
-        controller.enqueue(await made);
-      },
-      cancel() {
-        // What is being read is let go when it arrives.
-        for (const made of running.splice(0)) made.catch(() => undefined);
-      },
+  return byteStream({
+    signal,
+    async next() {
+      start();
+      const made = running.shift();
+      if (made) return made;
+      if (closed) return null;
+      closed = true;
+      return encoder.encode(next === 0 ? '{"items":[]}' : "]}");
     },
-    { highWaterMark: 0 },
-  );
+    onEnd() {
+      // What is being read is let go when it arrives.
+      for (const made of running.splice(0)) made.catch(() => undefined);
+      onEnd();
+    },
+  });
 }
