@@ -1,7 +1,9 @@
-import type { Storage } from "./storage.ts";
+import { StorageError, type Storage } from "./storage.ts";
 
 /** How many numbers are reserved at a time. */
 const block = 1_000_000;
+/** How often it is tried while other servers reserve numbers on the same data directory. */
+const mostTries = 50;
 
 /**
  * Numbers events so that no number is given twice, also not by later lives of the server: a cursor that a
@@ -25,8 +27,8 @@ export class EventNumbers {
   /** Reserves numbers for this life and answers the one before the first: 0 in the very first life. */
   async open(): Promise<number> {
     try {
-      const base = await this.#read();
-      await this.#reserve(base + block);
+      const base = await this.#raise((mark) => mark + block);
+      this.#reserved = base + block;
       return base;
     } catch {
       // Without a place to remember, the clock makes sure that numbers of another life are lower.
@@ -39,23 +41,31 @@ export class EventNumbers {
     if (seq <= this.#reserved - block / 2) return;
     const next = this.#reserved + block;
     this.#reserved = next;
-    this.#reserve(next).catch(() => undefined);
+    this.#raise((mark) => Math.max(mark, next)).catch(() => undefined);
   }
 
-  async #read(): Promise<number> {
+  /** Raises the mark up to which numbers are reserved and answers where it was, also while another server does the same. */
+  async #raise(to: (mark: number) => number): Promise<number> {
+    for (let tries = 1; ; tries += 1) {
+      const { mark, revision } = await this.#read();
+      const body = new TextEncoder().encode(`${JSON.stringify({ reserved: to(mark) })}\n`);
+      try {
+        await this.#data.commit([{ op: "write", path: this.#path, body, ifRevision: revision }]);
+        return mark;
+      } catch (error) {
+        const isRace = error instanceof StorageError && error.code === "conflict";
+        if (!isRace || tries >= mostTries) throw error;
+      }
+    }
+  }
+
+  async #read(): Promise<{ mark: number; revision: string | null }> {
     const file = await this.#data.readFile(this.#path, { maxBytes: 1024 });
-    if (!file) return 0;
+    if (!file) return { mark: 0, revision: null };
     const value: unknown = JSON.parse(new TextDecoder().decode(file.bytes));
-    const reserved =
+    const mark =
       value !== null && typeof value === "object" && "reserved" in value ? value.reserved : undefined;
-    if (typeof reserved !== "number" || !Number.isSafeInteger(reserved) || reserved < 0)
-      throw new Error("no number");
-    return reserved;
-  }
-
-  async #reserve(reserved: number): Promise<void> {
-    const body = new TextEncoder().encode(`${JSON.stringify({ reserved })}\n`);
-    await this.#data.commit([{ op: "write", path: this.#path, body }]);
-    this.#reserved = reserved;
+    if (typeof mark !== "number" || !Number.isSafeInteger(mark) || mark < 0) throw new Error("no number");
+    return { mark, revision: file.entry.revision };
   }
 }

@@ -55,6 +55,35 @@ async function counted(files: number): Promise<{
   return { events, storage, looked };
 }
 
+describe("numbers of events", () => {
+  it("are given once, also by servers that start at the same time on one data directory", async () => {
+    const dir = await mkdtemp(join(tmpdir(), "openwork-numbers-"));
+    try {
+      for (const open of [() => createDiskStorage(dir), undefined]) {
+        const shared = createMemoryStorage();
+        const lives = Array.from({ length: 8 }, () => new EventNumbers(open?.() ?? shared, "ws"));
+        const bases = await Promise.all(lives.map((numbers) => numbers.open()));
+        expect(bases.toSorted((a, b) => a - b)).toEqual(lives.map((_, i) => i * 1_000_000));
+      }
+    } finally {
+      await rm(dir, { recursive: true, force: true });
+    }
+  });
+
+  it("rise from one life to the next, also when one of two servers uses up more than it reserved", async () => {
+    const data = createMemoryStorage();
+    const first = new EventNumbers(data, "ws");
+    const second = new EventNumbers(data, "ws");
+    await Promise.all([first.open(), second.open()]);
+    const third = new EventNumbers(data, "ws");
+    expect(await third.open()).toBe(2_000_000);
+    // It reserves more, and must not let go of what the others have.
+    first.given(600_000);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await new EventNumbers(data, "ws").open()).toBe(3_000_000);
+  });
+});
+
 describe("workspace events of a storage that cannot watch", () => {
   it("looks once for all readers that wait, not once for each", async () => {
     const { events, looked } = await counted(10);
