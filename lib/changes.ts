@@ -7,6 +7,7 @@ import {
   insistOnSeen,
   linkedPaths,
   prepare,
+  prepareToAsk,
   type ChangeContext,
   type Guarded,
   type WriteRequest,
@@ -67,7 +68,7 @@ export class Changes {
       if (!this.#options.stillServed(workspace)) throw workspaceGone("arrived");
       return this.#lock(workspace)(async () => this.#commitUnasked(context, request));
     }
-    const guarded = await prepare(workspace, request);
+    const guarded = await prepareToAsk(workspace, request);
     let verdict: Verdict | null = null;
     try {
       verdict = await this.#holding(guarded.changes, request.contents, () =>

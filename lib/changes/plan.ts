@@ -60,7 +60,7 @@ export interface Guarded<T> {
   changes: readonly Change[];
   /** Revision of every path that the plan read, null for absent. */
   seen: ReadonlyMap<string, string | null>;
-  /** What directories that will be removed whole held when the host was shown them. */
+  /** What directories that will be removed whole held when the host was shown them; none when nobody is asked. */
   trees: ReadonlyMap<string, string>;
 }
 
@@ -75,12 +75,18 @@ export async function prepare<T>(workspace: Workspace, request: WriteRequest<T>)
       ? change
       : { ...change, ifRevision: revision };
   });
+  return { plan, changes, seen, trees: new Map() };
+}
+
+/** The same for a write that the host is asked about, with what he is shown of directories that go whole. */
+export async function prepareToAsk<T>(workspace: Workspace, request: WriteRequest<T>): Promise<Guarded<T>> {
+  const guarded = await prepare(workspace, request);
   const trees = new Map<string, string>();
-  for (const change of changes) {
+  for (const change of guarded.changes) {
     if (change.op === "remove" && change.recursive)
       trees.set(change.path, await fingerprint(workspace.storage, change.path));
   }
-  return { plan, changes, seen, trees };
+  return { ...guarded, trees };
 }
 
 function recordingView(storage: Storage, seen: Map<string, string | null>): View {

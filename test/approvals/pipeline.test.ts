@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import type { Exchange } from "../support/memory-host.ts";
 import { Client, configOf, put, startMemoryServer, textOf } from "../support/memory-host.ts";
 
@@ -36,6 +36,23 @@ describe("plan → approve → commit → record → announce", () => {
     expect(after).toContain("// the model we like");
     expect(after).toContain("// inline");
     expect(after).toContain('"two"');
+  });
+
+  it("a directory that goes whole is looked through for the host's sake alone", async () => {
+    const walksOf = async (config = configOf()): Promise<string[]> => {
+      const { client, workspace, storage, handler } = await startMemoryServer(config);
+      await put(storage, "dir/a/b.txt", "text");
+      const walk = vi.spyOn(storage, "walk");
+      const removed = client.delete(`/workspace/${workspace}/files/raw?path=dir&recursive=true`);
+      if (config === manual) await decide(client, (await waiting(client)).id, "allow");
+      expect((await removed).status).toBe(200);
+      expect(await storage.stat("dir")).toBeNull();
+      const walked = walk.mock.calls.map(([path]) => path);
+      await handler.close();
+      return walked.filter((path) => path === "dir");
+    };
+    expect(await walksOf(manual)).not.toEqual([]);
+    expect(await walksOf()).toEqual([]);
   });
 
   it("I12: a denial and a timeout change nothing, and the audit log tells of both", async () => {
