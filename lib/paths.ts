@@ -89,14 +89,17 @@ export function normalizeRelativePath(input: string): string {
   return parts.join("/");
 }
 
-/** The absolute path, for people and the wire, of something below a root. */
-export function absolutePath(root: string, relative: string): string {
-  if (relative === "") return root;
-  return root.endsWith("/") ? root + relative : `${root}/${relative}`;
-}
-
 /** How Windows writes absolute paths: with a drive, or with the name of a server. */
 const windowsAbsolute: RegExp = /^(?:[A-Za-z]:[\\/]|\\\\)/;
+
+/** The absolute path, for people and the wire, of something below a root, with the separators of the root. */
+export function absolutePath(root: string, relative: string): string {
+  if (relative === "") return root;
+  const isWindows = windowsAbsolute.test(root) && root.includes("\\");
+  const separator = isWindows ? "\\" : "/";
+  const below = isWindows ? relative.replaceAll("/", "\\") : relative;
+  return root.endsWith(separator) ? root + below : root + separator + below;
+}
 
 /** Windows separates with both slashes and tells no case of letters apart; elsewhere `\` is part of a name. */
 function comparable(path: string, isWindows: boolean): string {

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { decodeSegment, isInside, normalizeRelativePath, targetOf } from "../../lib/paths.ts";
+import { absolutePath, decodeSegment, isInside, normalizeRelativePath, targetOf } from "../../lib/paths.ts";
 import { compareCodePoints, storagePathParts } from "../../lib/storage.ts";
 
 const piece = fc.oneof(
@@ -105,6 +105,21 @@ describe("paths", () => {
       ["/work\\app", "/work\\app/x", true],
     ] as const) {
       expect([root, path, isInside(root, path)]).toEqual([root, path, inside]);
+    }
+  });
+
+  it("an absolute path has the separators of its root", () => {
+    for (const [root, path, absolute] of [
+      ["/work", "a/b.md", "/work/a/b.md"],
+      ["/", "a", "/a"],
+      ["/work", "", "/work"],
+      ["/wo\\rk", "a\\b/c", "/wo\\rk/a\\b/c"],
+      ["C:\\work", "app/b.md", "C:\\work\\app\\b.md"],
+      ["C:\\", "app/b.md", "C:\\app\\b.md"],
+      ["C:/work", "app/b.md", "C:/work/app/b.md"],
+      ["\\\\server\\share", "a/b", "\\\\server\\share\\a\\b"],
+    ] as const) {
+      expect(absolutePath(root, path)).toBe(absolute);
     }
   });
 
