@@ -26,9 +26,10 @@ function nextLine({ tokenSource, clientToken }: ServerConfig, url: string): stri
     : `Try next: curl ${url}/health`;
 }
 
-/** Where a person goes; what waits there depends on who allows the writes. */
-function pageLine({ approval }: ServerConfig, url: string): string {
-  return `${approval.mode === "manual" ? "Approve writes" : "See its status"} in a browser: ${url}/ui`;
+/** Where a person goes; whether writes wait there depends on who allows them, if there are any. */
+function pageLine({ approval, readOnly }: ServerConfig, url: string): string {
+  const isAsked = approval.mode === "manual" && !readOnly;
+  return `${isAsked ? "Approve writes" : "See its status"} in a browser: ${url}/ui`;
 }
 
 /** What is printed once listening (wire contract, section 12): configured tokens never, generated ones always. */

@@ -97,6 +97,7 @@ describe("start lines", () => {
     expect(page()).toBe("Approve writes in a browser: http://127.0.0.1:1/ui");
     expect(page("--base-path", "/agent/")).toBe("Approve writes in a browser: http://127.0.0.1:1/agent/ui");
     expect(page("--approval", "auto")).toBe("See its status in a browser: http://127.0.0.1:1/ui");
+    expect(page("--read-only"), "no write waits").toBe("See its status in a browser: http://127.0.0.1:1/ui");
     const off = startLines(config({ env: { OPENWORK_TOY_UI: "off" } }), bound);
     expect(off.join("\n")).not.toContain("browser");
   });
