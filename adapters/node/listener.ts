@@ -4,9 +4,11 @@ import { pipeline } from "node:stream/promises";
 import { createServerAdapter, sendNodeResponse } from "@whatwg-node/server";
 import type { Awaitable } from "../../lib/awaitable.ts";
 import type { Log } from "../../lib/host.ts";
+import { byteReader } from "../../lib/http/piece-reader.ts";
 import { isEventStream } from "../../lib/proxy/headers.ts";
 import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
 import { AnswerStream } from "./answer-stream.ts";
+import { sendBlocks } from "./block-sender.ts";
 import { relay } from "./relay.ts";
 import { withByteBody } from "./request-body.ts";
 
@@ -52,6 +54,8 @@ function sendJson(res: ServerResponse, status: number, body: unknown): void {
 /** Whether the body is there as a whole. Anything unknown counts as a stream, which is never wrong. */
 function isWhole(response: Response): boolean {
   const kind: unknown = Reflect.get(response, "bodyType");
+  // A stream of the web must not be looked at through the adapter's clothes, which lock it.
+  if (webStream(response)) return false;
   return kind === "String" || kind === "Buffer" || response.body === null;
 }
 
@@ -79,7 +83,7 @@ async function sendStream(response: Response, res: ServerResponse): Promise<void
   res.writeHead(response.status, response.statusText, headersOf(response));
   if (res.req.method === "HEAD") {
     res.end();
-    await response.body?.cancel();
+    await (webStream(response) ?? response.body)?.cancel();
     return;
   }
   if (stream instanceof AnswerStream && stream.body.isFree) {
@@ -91,6 +95,20 @@ async function sendStream(response: Response, res: ServerResponse): Promise<void
   // What is there already goes out together with the headers; a stream that is silent at first is announced at once.
   setImmediate(() => res.flushHeaders());
   if (stream) await pump(stream, res);
+  else await pumpWeb(response, res);
+}
+
+/** The stream of the web that the body was made of. */
+function webStream(response: Response): ReadableStream<Uint8Array> | null {
+  const stream: unknown = Reflect.get(response, "bodyInit");
+  return stream instanceof ReadableStream ? stream : null;
+}
+
+/** Sends a stream of the web: one of bytes by way of memory that is used again. */
+async function pumpWeb(response: Response, res: ServerResponse): Promise<void> {
+  const stream = webStream(response);
+  const reader = stream && byteReader(stream);
+  if (reader) await sendBlocks(reader, res);
   else if (response.body) await pipeline(response.body, res);
 }
 

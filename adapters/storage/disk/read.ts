@@ -185,56 +185,120 @@ function streamOf(
   start: number,
   stop: number,
 ): ReadableStream<Uint8Array> {
-  const { fs } = tree;
-  const steady = new SteadyCheck(tree, file);
-  let at = start;
-  let open = true;
-  let reading = false;
-  const close = (): void => {
-    // A descriptor that a read is still using must not be given back: its number may be another file's by then.
-    if (!open || reading) return;
-    open = false;
-    fs.closeSync(file.fd);
-  };
-  const next = async (): Promise<Uint8Array> => {
-    const buffer = new Uint8Array(Math.min(chunkSize, stop - at));
-    reading = true;
+  const source = new FileSource(tree, file, path, start, stop);
+  const cancel = (): void => source.cancel();
+  return takesMemory
+    ? new ReadableStream({ type: "bytes", pull: (controller) => source.pull(controller), cancel })
+    : new ReadableStream<Uint8Array<ArrayBuffer>>(
+        { pull: (controller) => source.pull(controller), cancel },
+        { highWaterMark: 0 },
+      );
+}
+
+/** Bun's server reads streams of bytes no other way than all others, and more slowly. */
+const takesMemory = process.versions["bun"] === undefined;
+
+/** What a source of a stream needs of either kind of controller. */
+type Sink = Pick<ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>, "enqueue" | "close" | "error"> &
+  Partial<Pick<ReadableByteStreamController, "byobRequest">>;
+
+/** Reads a file for a stream: into the memory of a reader that brings some, else into chunks of its own, one ahead. */
+class FileSource {
+  readonly #tree: DiskTree;
+  readonly #file: OpenFile;
+  readonly #path: string;
+  readonly #stop: number;
+  readonly #steady: SteadyCheck;
+  #at: number;
+  #isOpen = true;
+  #isReading = false;
+  #isCancelled = false;
+  #ahead: Promise<Uint8Array<ArrayBuffer>> | null = null;
+
+  constructor(tree: DiskTree, file: OpenFile, path: string, start: number, stop: number) {
+    this.#tree = tree;
+    this.#file = file;
+    this.#path = path;
+    this.#at = start;
+    this.#stop = stop;
+    this.#steady = new SteadyCheck(tree, file);
+  }
+
+  async pull(controller: Sink): Promise<void> {
+    try {
+      const view = controller.byobRequest?.view;
+      if (view && this.#ahead === null) {
+        const count = this.#left > 0 ? await this.#read(memoryOf(view)) : 0;
+        if (this.#isCancelled) return this.#close();
+        if (count > 0) controller.byobRequest?.respond(count);
+      } else if (this.#left > 0 || this.#ahead) {
+        const chunk = await (this.#ahead ?? this.#next());
+        this.#ahead = null;
+        if (this.#isCancelled) return this.#close();
+        controller.enqueue(chunk);
+        if (this.#left > 0) this.#readAhead();
+      }
+      if (this.#left > 0 || this.#ahead) return;
+      this.#close();
+      controller.close();
+      // A reader that waits with memory of its own is told the end by getting it back.
+      controller.byobRequest?.respond(0);
+    } catch (error) {
+      this.#close();
+      if (!this.#isCancelled) controller.error(storageError(error, this.#path));
+    }
+  }
+
+  cancel(): void {
+    this.#isCancelled = true;
+    this.#close();
+  }
+
+  get #left(): number {
+    return this.#stop - this.#at;
+  }
+
+  async #next(): Promise<Uint8Array<ArrayBuffer>> {
+    const chunk = new Uint8Array(Math.min(chunkSize, this.#left));
+    return chunk.subarray(0, await this.#read(chunk));
+  }
+
+  #readAhead(): void {
+    this.#ahead = this.#next();
+    // Whoever pulls is told.
+    this.#ahead.catch(() => undefined);
+  }
+
+  async #read(memory: Uint8Array): Promise<number> {
+    const { fs } = this.#tree;
+    const { fd } = this.#file;
+    const size = Math.min(memory.length, this.#left);
+    this.#isReading = true;
     try {
       const count =
-        stop - at <= smallFile
-          ? fs.readSync(file.fd, buffer, 0, buffer.length, at)
-          : await fs.read(file.fd, buffer, 0, buffer.length, at);
-      const bytes = buffer.subarray(0, count);
-      if (count === 0 || !steady.accepts(at, bytes)) {
-        throw new StorageError("io", `${quote(path)} changed while it was being read.`, { path });
+        this.#left <= smallFile
+          ? fs.readSync(fd, memory, 0, size, this.#at)
+          : await fs.read(fd, memory, 0, size, this.#at);
+      if (count === 0 || !this.#steady.accepts(this.#at, memory.subarray(0, count))) {
+        const message = `${quote(this.#path)} changed while it was being read.`;
+        throw new StorageError("io", message, { path: this.#path });
       }
-      at += count;
-      return bytes;
+      this.#at += count;
+      return count;
     } finally {
-      reading = false;
+      this.#isReading = false;
+      if (this.#isCancelled) this.#close();
     }
-  };
-  let cancelled = false;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        try {
-          const chunk = at < stop ? await next() : null;
-          if (cancelled) return close();
-          if (chunk) controller.enqueue(chunk);
-          if (at < stop) return;
-          close();
-          controller.close();
-        } catch (error) {
-          close();
-          if (!cancelled) controller.error(storageError(error, path));
-        }
-      },
-      cancel() {
-        cancelled = true;
-        close();
-      },
-    },
-    { highWaterMark: 1 },
-  );
+  }
+
+  /** A descriptor that a read is still using must not be given back: its number may be another file's by then. */
+  #close(): void {
+    if (!this.#isOpen || this.#isReading) return;
+    this.#isOpen = false;
+    this.#tree.fs.closeSync(this.#file.fd);
+  }
+}
+
+function memoryOf({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
