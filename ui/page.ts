@@ -35,8 +35,9 @@ export const page = (root: string): string => `<!doctype html>
   <section id="approvals" hidden>
     <h2 id="waiting" tabindex="-1">Waiting for you <span id="count" class="count">0</span></h2>
     <p id="news" class="spoken" role="status"></p>
-    <p id="nothing">Nothing waits. A write shows up here with its diff the moment a client sends it.</p>
-    <p id="not-host" class="notice" hidden>This token may look, not decide: sign in with the host token or an owner token to see and answer what waits.</p>
+    <p id="nothing">Nothing waits. <span id="outlook">A write shows up here with its diff the moment a client sends it.</span></p>
+    <p id="read-only" class="notice" hidden>This server is read-only: it refuses every write, so nothing will wait here.</p>
+    <p id="not-host" class="notice" hidden><span id="host-refused" hidden>What was given as host or owner token is neither. </span>This token may look, not decide: sign in with the host token or an owner token to see and answer what waits.</p>
     <p id="auto" class="notice" hidden>This server allows every write by itself (approval mode <code>auto</code>); nothing will wait here.</p>
     <ol id="list"></ol>
   </section>

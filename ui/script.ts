@@ -115,6 +115,12 @@ function messageOf(error) {
 }
 /** The root of the server, wherever it is mounted: this script lies two below it. */
 const root = new URL("../../", import.meta.url).pathname;
+/** One request; what the browser says when it fails differs from one to the next, and helps nobody. */
+function reach(url, init) {
+	return fetch(url, init).catch((error) => {
+		throw new Error("not reachable", { cause: error });
+	});
+}
 /** The server as these tokens open it. */
 var Server = class {
 	#headers;
@@ -126,7 +132,7 @@ var Server = class {
 		const { id = "", search = "", body, signal } = sending;
 		const [method = "", path = ""] = endpoint.split(" /");
 		const hasBody = body !== void 0;
-		const response = await fetch(root + path.replace(/:\\w+/, encodeURIComponent(id)) + search, {
+		const response = await reach(root + path.replace(/:\\w+/, encodeURIComponent(id)) + search, {
 			method,
 			headers: {
 				...this.#headers,
@@ -195,7 +201,7 @@ function itemOf(server, request) {
 	const by = \`\${request.action} · asked by \${who} (\${request.actor.scope})\`;
 	within(item, ".by", HTMLElement).textContent = visibleLine(by);
 	within(item, ".paths", HTMLElement).append(...request.paths.map(pathLine));
-	within(item, ".diff", HTMLElement).append(...diffRuns(request.diff));
+	within(item, ".diff", HTMLElement).append(...diffRuns(request.diff || "No line of a file changes."));
 	for (const reply of ["allow", "deny"]) {
 		const button = within(item, \`.\${reply}\`, HTMLButtonElement);
 		button.setAttribute("aria-describedby", heading.id);
@@ -245,8 +251,11 @@ function showConnection(text, isDown = false) {
 	connection.textContent = text;
 	connection.classList.toggle("down", isDown);
 }
-/** Shows what a client may know of the server; without a client's token the version alone. */
-function showStatus(status, version) {
+/**
+* Shows what a client may know of the server; without a client's token the version alone. \`isRefused\`: a client token
+* was given, and the server does not accept it.
+*/
+function showStatus(status, version, isRefused) {
 	byId("facts", HTMLElement).replaceChildren();
 	fact("Version", version);
 	if (status) {
@@ -256,8 +265,11 @@ function showStatus(status, version) {
 		fact("Workspaces", String(status.workspaceCount));
 		fact("Approval", \`\${approval.mode}, \${approval.timeoutMs / 1e3} s to answer\`);
 		fact("Read-only", status.readOnly ? "yes" : "no");
-		show(approval.mode === "auto", "auto");
-	} else fact("Details", "need the client token too, or an owner token");
+		const isAuto = approval.mode === "auto";
+		show(status.readOnly, "read-only");
+		show(isAuto && !status.readOnly, "auto");
+		show(!isAuto && !status.readOnly, "outlook");
+	} else fact("Details", isRefused ? "the client token is not accepted" : "need the client token too, or an owner token");
 	show(true, "status");
 }
 function fact(name, value) {
@@ -295,25 +307,31 @@ function signOut(message) {
 	clearApprovals();
 	showSignIn(message);
 }
+const showTrouble = (error) => showConnection(\`\${messageOf(error)}, trying again…\`, true);
+/** How long a poll may wait for something new, seconds. */
+const pollSeconds = 50;
 /** Follows the approvals by long poll until the session ends or the token is refused. */
 async function follow(server, first, signal) {
 	let { cursor } = first;
+	let wait = pollSeconds;
 	showApprovals(server, first.items);
 	while (!signal.aborted) try {
 		const page = await server.call("GET /approvals", {
-			search: \`?wait=50&since=\${cursor}\`,
+			search: \`?wait=\${wait}&since=\${cursor}\`,
 			signal
 		});
 		({cursor} = page);
 		showApprovals(server, page.items);
 		showConnection("connected");
+		wait = pollSeconds;
 	} catch (error) {
 		if (signal.aborted) return;
 		if (isForbidden(error)) {
 			signOut("This token is not accepted any more.");
 			return;
 		}
-		showConnection("not reachable, trying again…", true);
+		showTrouble(error);
+		wait = 0;
 		await pause(2e3);
 	}
 }
@@ -343,8 +361,9 @@ async function open(signal) {
 	show(false, "sign-in");
 	show(true, "approvals");
 	show(approvals === null, "not-host");
+	show(Boolean(tokens.host), "host-refused");
 	show(approvals !== null, "nothing");
-	showStatus(status, health.version);
+	showStatus(status, health.version, Boolean(tokens.client));
 	showConnection("connected");
 	if (approvals) await follow(server, approvals, signal);
 }
@@ -359,7 +378,7 @@ async function start() {
 		return;
 	} catch (error) {
 		if (signal.aborted) return;
-		showConnection(\`not reachable: \${messageOf(error)}\`, true);
+		showTrouble(error);
 		await pause(3e3);
 	}
 }

@@ -173,6 +173,63 @@ describe("the built-in page in a real browser", () => {
     },
   );
 
+  it("says that it cannot reach the server, and that it can again although nothing waits", async () => {
+    await page.waitForSelector("#nothing:not([hidden])");
+    await page.route("**/approvals*", (route) => route.abort());
+    const denied = add("eight");
+    await page.waitForSelector("#connection.down");
+    expect(await page.textContent("#connection")).toBe("not reachable, trying again…");
+    await page.unroute("**/approvals*");
+    await page.waitForSelector("#connection:not(.down)", { timeout: 20_000 });
+    await page.route("**/approvals/*", (route) => route.abort());
+    await page.click(".deny");
+    await page.waitForFunction(
+      () => document.querySelector(".approval .error")?.textContent === "not reachable",
+    );
+    await page.unroute("**/approvals/*");
+    await page.click(".deny");
+    expect(await denied).toBe(403);
+  });
+
+  it("says which of two tokens is not accepted, and of a write that changes no line that it does not", async () => {
+    const signIn = async (host: string, client: string): Promise<void> => {
+      await page.click("#sign-out");
+      await page.fill("#host-token", host);
+      await page.fill("#client-token", client);
+      await page.keyboard.press("Enter");
+      await page.waitForSelector("#status:not([hidden])");
+    };
+    await signIn("nonsense", clientToken);
+    expect(await page.isVisible("#host-refused")).toBe(true);
+    await signIn("", clientToken);
+    expect(await page.isVisible("#not-host")).toBe(true);
+    expect(await page.isVisible("#host-refused")).toBe(false);
+    await signIn(hostToken, "nonsense");
+    expect(await page.textContent("#facts")).toContain("the client token is not accepted");
+    await signIn(hostToken, "");
+    expect(await page.textContent("#facts")).toContain("need the client token too");
+    await signIn(hostToken, clientToken);
+    const denied = add("one");
+    await page.waitForSelector(".approval");
+    expect(await page.textContent(".approval .diff")).toBe("No line of a file changes.");
+    await page.click(".deny");
+    expect(await denied).toBe(403);
+  });
+
+  it.each([
+    ["--read-only", "#read-only", "#auto"],
+    ["--approval=auto", "#auto", "#read-only"],
+  ])("started with %s it does not promise that a write will wait", async (flag, notice, other) => {
+    const quiet = await startServer({ flags: ["--approval", "manual", ...flag.split("=")] });
+    const visitor = await browser.newPage();
+    await visitor.goto(`${quiet.url}/ui#token=${clientToken}&hostToken=${hostToken}`);
+    await visitor.waitForSelector(`${notice}:not([hidden])`);
+    expect(await visitor.isVisible(other)).toBe(false);
+    expect(await visitor.innerText("#approvals")).not.toContain("A write shows up here");
+    await visitor.close();
+    await quiet.stop();
+  });
+
   it("forgets the tokens when asked, and works on a phone's screen without scrolling sideways", async () => {
     await page.setViewportSize({ width: 360, height: 700 });
     const wide = await page.evaluate(() => document.documentElement.scrollWidth);

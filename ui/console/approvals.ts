@@ -44,7 +44,7 @@ function itemOf(server: Server, request: Approval): HTMLElement {
   const by = `${request.action} · asked by ${who} (${request.actor.scope})`;
   within(item, ".by", HTMLElement).textContent = visibleLine(by);
   within(item, ".paths", HTMLElement).append(...request.paths.map(pathLine));
-  within(item, ".diff", HTMLElement).append(...diffRuns(request.diff));
+  within(item, ".diff", HTMLElement).append(...diffRuns(request.diff || "No line of a file changes."));
   for (const reply of ["allow", "deny"] as const) {
     const button = within(item, `.${reply}`, HTMLButtonElement);
     button.setAttribute("aria-describedby", heading.id);

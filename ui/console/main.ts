@@ -36,23 +36,32 @@ function signOut(message?: string): void {
   showSignIn(message);
 }
 
+const showTrouble = (error: unknown): void => showConnection(`${messageOf(error)}, trying again…`, true);
+
+/** How long a poll may wait for something new, seconds. */
+const pollSeconds = 50;
+
 /** Follows the approvals by long poll until the session ends or the token is refused. */
 async function follow(server: Server, first: ApprovalPage, signal: AbortSignal): Promise<void> {
   let { cursor } = first;
+  let wait = pollSeconds;
   showApprovals(server, first.items);
   while (!signal.aborted) {
     try {
-      const page = await server.call("GET /approvals", { search: `?wait=50&since=${cursor}`, signal });
+      const page = await server.call("GET /approvals", { search: `?wait=${wait}&since=${cursor}`, signal });
       ({ cursor } = page);
       showApprovals(server, page.items);
       showConnection("connected");
+      wait = pollSeconds;
     } catch (error) {
       if (signal.aborted) return;
       if (isForbidden(error)) {
         signOut("This token is not accepted any more.");
         return;
       }
-      showConnection("not reachable, trying again…", true);
+      showTrouble(error);
+      // Answered at once: that the server is back must not be told only when something waits.
+      wait = 0;
       await pause(2000);
     }
   }
@@ -90,8 +99,9 @@ async function open(signal: AbortSignal): Promise<void> {
   show(false, "sign-in");
   show(true, "approvals");
   show(approvals === null, "not-host");
+  show(Boolean(tokens.host), "host-refused");
   show(approvals !== null, "nothing");
-  showStatus(status, health.version);
+  showStatus(status, health.version, Boolean(tokens.client));
   showConnection("connected");
   if (approvals) await follow(server, approvals, signal);
 }
@@ -108,7 +118,7 @@ async function start(): Promise<void> {
       return;
     } catch (error) {
       if (signal.aborted) return;
-      showConnection(`not reachable: ${messageOf(error)}`, true);
+      showTrouble(error);
       await pause(3000);
     }
   }

@@ -42,6 +42,13 @@ interface Sending {
   signal?: AbortSignal;
 }
 
+/** One request; what the browser says when it fails differs from one to the next, and helps nobody. */
+function reach(url: string, init: RequestInit): Promise<Response> {
+  return fetch(url, init).catch((error: unknown) => {
+    throw new Error("not reachable", { cause: error });
+  });
+}
+
 /** The server as these tokens open it. */
 export class Server {
   readonly #headers: Record<string, string>;
@@ -55,7 +62,7 @@ export class Server {
     const { id = "", search = "", body, signal } = sending;
     const [method = "", path = ""] = endpoint.split(" /");
     const hasBody = body !== undefined;
-    const response = await fetch(root + path.replace(/:\w+/, encodeURIComponent(id)) + search, {
+    const response = await reach(root + path.replace(/:\w+/, encodeURIComponent(id)) + search, {
       method,
       headers: { ...this.#headers, ...(hasBody ? { "content-type": "application/json" } : {}) },
       ...(hasBody ? { body: JSON.stringify(body) } : {}),

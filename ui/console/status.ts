@@ -9,8 +9,11 @@ export function showConnection(text: string, isDown = false): void {
   connection.classList.toggle("down", isDown);
 }
 
-/** Shows what a client may know of the server; without a client's token the version alone. */
-export function showStatus(status: Status | null, version: string): void {
+/**
+ * Shows what a client may know of the server; without a client's token the version alone. `isRefused`: a client token
+ * was given, and the server does not accept it.
+ */
+export function showStatus(status: Status | null, version: string, isRefused: boolean): void {
   byId("facts", HTMLElement).replaceChildren();
   fact("Version", version);
   if (status) {
@@ -20,9 +23,15 @@ export function showStatus(status: Status | null, version: string): void {
     fact("Workspaces", String(status.workspaceCount));
     fact("Approval", `${approval.mode}, ${approval.timeoutMs / 1000} s to answer`);
     fact("Read-only", status.readOnly ? "yes" : "no");
-    show(approval.mode === "auto", "auto");
+    const isAuto = approval.mode === "auto";
+    show(status.readOnly, "read-only");
+    show(isAuto && !status.readOnly, "auto");
+    show(!isAuto && !status.readOnly, "outlook");
   } else {
-    fact("Details", "need the client token too, or an owner token");
+    fact(
+      "Details",
+      isRefused ? "the client token is not accepted" : "need the client token too, or an owner token",
+    );
   }
   show(true, "status");
 }
