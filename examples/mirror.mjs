@@ -1,13 +1,15 @@
 // node mirror.mjs URL TOKEN WORKSPACE_ID TARGET_DIR [--follow]: a copy of a workspace in a folder of your own. With
 // --follow it goes on: changes there come here by events, yours are sent back. A file changed on both sides stays as it
 // is on each; the remote version is saved beside yours as <name>.remote, and when you remove that, yours is sent.
+// TARGET_DIR.mirror keeps what both sides had, for the next run. Links and permissions are left alone.
 import { createHash, randomUUID } from "node:crypto";
 import { createWriteStream, rmSync } from "node:fs";
-import { lstat, mkdir, mkdtemp, readFile, rm, rmdir, writeFile } from "node:fs/promises";
+import { lstat, mkdir, readFile, rm, rmdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import { at, base, copies, dirs, hashOf, isBelow, look, makeDir } from "./mirror/local.mjs";
+import { makeTemporary, recall, remember } from "./mirror/memory.mjs";
 import { parentOf, place, say, stampOf, target } from "./mirror/local.mjs";
 import { ask, call, listen, raw, sleep } from "./mirror/remote.mjs";
 import { push } from "./mirror/send.mjs";
@@ -19,8 +21,8 @@ if (process.argv.length < 6) {
 /** Larger files are fetched one by one. */
 const smallFile = 1_000_000;
 await mkdir(target, { recursive: true });
-/** Where files are put together before they take their place; beside the target, so that they only need a new name. */
-const temporary = await mkdtemp(`${target}.mirror-`);
+/** Where files are put together before they take their place. */
+const temporary = await makeTemporary();
 
 /** Keeps a remote version beside a file that must not be overwritten. */
 async function keepBeside(path, from) {
@@ -125,6 +127,8 @@ async function snapshot(prefix) {
     for (const item of page.items) there.set(item.path, item);
     after = page.truncated ? `&after=${encodeURIComponent(page.nextAfter)}` : null;
   }
+  // Rather a disk that is not mounted than a workspace where all was deleted: nothing is removed here for it.
+  if (prefix === undefined && there.size === 0) for (const known of [base, dirs]) known.clear();
   for (const path of [...base.keys(), ...dirs]) {
     if ((prefix === undefined || isBelow(path, prefix)) && !there.has(path)) await drop(path);
   }
@@ -166,6 +170,7 @@ async function follow(cursor) {
     if (performance.now() < due) continue;
     const started = performance.now();
     await push(pull);
+    await remember();
     // A large folder takes a while to look through: at most a fifth of the time is spent on it.
     due = performance.now() + Math.max(1000, 4 * (performance.now() - started));
   }
@@ -173,6 +178,8 @@ async function follow(cursor) {
 
 process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit());
+await recall();
 const cursor = await snapshot();
+await remember();
 say("mirrored", target, `${base.size} files`);
 if (process.argv.includes("--follow")) await follow(cursor);

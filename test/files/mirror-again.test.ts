@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { differences, expectSame, Mirror, settleMs } from "../support/mirror.ts";
@@ -115,6 +115,62 @@ it("after the server was away it goes on, with what both sides did meanwhile", a
   put(there, "dir-1/file-1", "changed once more");
   await eventually(() => expect(textOf(here, "dir-1/file-1")).toBe("changed once more"), settleMs);
 }, 240_000);
+
+it("killed and started again it knows what both sides had: changes are no conflicts, deleted files stay deleted", async () => {
+  for (let n = 0; n < 50; n += 1) put(there, `dir-${n % 5}/file-${n}`, `file ${n}`);
+  put(there, "both", "before");
+  const first = await follow();
+  await expectSame(there, here);
+  first.kill("SIGKILL");
+  await first.exited;
+  put(there, "dir-1/file-1", "changed there");
+  rmSync(join(there, "dir-2"), { recursive: true });
+  put(here, "dir-3/file-3", "changed here");
+  rmSync(join(here, "dir-4/file-4"));
+  put(there, "both", "there");
+  put(here, "both", "here");
+  const second = await follow();
+  await eventually(() => expect(existsSync(join(there, "dir-4/file-4")), second.text).toBe(false), settleMs);
+  await eventually(() => expect(textOf(there, "dir-3/file-3")).toBe("changed here"), settleMs);
+  const differing = [`Files ${there}/both and ${here}/both differ`, `Only in ${here}: both.remote`];
+  const found = async (): Promise<string[]> => (await differences(there, here)).split("\n").filter(Boolean);
+  await eventually(async () => expect(await found()).toEqual(differing), settleMs);
+  expect(textOf(here, "dir-1/file-1")).toBe("changed there");
+  expect(existsSync(join(here, "dir-2"))).toBe(false);
+  expect(second.lines("conflict")).toHaveLength(1);
+  // Of what the killed one had begun nothing is left, and a conflict is not told again as if it were new.
+  second.kill();
+  await second.exited;
+  expect(readdirSync(home).filter((name) => name.startsWith("here"))).toEqual(["here", "here.mirror"]);
+  expect(readdirSync(join(home, "here.mirror"))).toEqual(["known.json"]);
+  const third = await follow();
+  put(here, "last", "of all");
+  await eventually(() => expect(existsSync(join(there, "last")), third.text).toBe(true), settleMs);
+  expect(third.lines("conflict")).toEqual([]);
+  expect(existsSync(join(there, "both.remote"))).toBe(false);
+});
+
+it("nothing is deleted on the other side because a whole folder is gone or empty when it starts", async () => {
+  put(there, "dir/file", "kept");
+  put(there, "file", "kept");
+  const started = async (): Promise<void> => {
+    const once = new Mirror(server, here);
+    expect(await once.exited, once.text).toBe(0);
+  };
+  await started();
+  rmSync(here, { recursive: true });
+  let following = await follow();
+  await expectSame(there, here);
+  expect(textOf(here, "dir/file")).toBe("kept");
+  following.kill();
+  await following.exited;
+  for (const name of ["dir", "file"]) rmSync(join(there, name), { recursive: true });
+  await started();
+  expect(textOf(here, "dir/file")).toBe("kept");
+  following = await follow();
+  await eventually(() => expect(existsSync(join(there, "dir/file")), following.text).toBe(true), settleMs);
+  await expectSame(there, here);
+});
 
 it("one that fell too far behind looks at everything again", async () => {
   put(there, "kept", "first");
