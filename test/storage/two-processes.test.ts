@@ -1,8 +1,11 @@
+import { spawn } from "node:child_process";
 import * as fs from "node:fs";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { describe, expect, it } from "vitest";
 import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import { lockName, TemporaryNames } from "../../adapters/storage/disk/names.ts";
+import { buildOnce } from "../support/build.ts";
 import { runChild } from "./child.ts";
 import { contents, refused, write } from "./contract.ts";
 import { leftovers, temporaryDir } from "./temporary-dir.ts";
@@ -54,6 +57,34 @@ describe("two processes on one root", () => {
     expect(await Promise.all(jobs)).toEqual([true, true, true, true]);
     expect(listed(dir.path)).toHaveLength(80);
   });
+
+  it.runIf(process.platform === "linux")(
+    "take over the lock of a killed one that its parent has not waited for",
+    { timeout: 30_000 },
+    async () => {
+      using dir = temporaryDir();
+      fs.writeFileSync(join(dir.path, "list.json"), "[]");
+      const dist = await buildOnce();
+      const job = JSON.stringify({ dist, root: dir.path, name: "x", times: 1, dies: true });
+      const script = fileURLToPath(new URL("two-child.mjs", import.meta.url));
+      // What takes the shell's place never waits for the child that the shell began.
+      const lines = '"$@" & echo $!; exec sleep 60';
+      const parent = spawn("sh", ["-c", lines, "sh", process.execPath, script, job]);
+      try {
+        const pid = await new Promise<string>((resolve) =>
+          parent.stdout.once("data", (chunk) => resolve(String(chunk).trim())),
+        );
+        await expect
+          .poll(() => fs.readFileSync(`/proc/${pid}/stat`, "utf8"), { timeout: 20_000 })
+          .toMatch(/\) Z /);
+        expect(fs.readFileSync(join(dir.path, lockName), "utf8")).toMatch(/^\.owtmp-\w{20}\n$/);
+        await createDiskStorage(dir.path).commit([write("f", "1")]);
+        expect(fs.existsSync(join(dir.path, lockName))).toBe(false);
+      } finally {
+        parent.kill();
+      }
+    },
+  );
 
   it("lose nothing when takers of dead locks race", { timeout: 60_000 }, async () => {
     using dir = temporaryDir();

@@ -30,16 +30,24 @@ function hash16(text: string): number {
 const hex = (value: number, digits: number): string =>
   value.toString(16).padStart(digits, "0").slice(-digits);
 
+/** What the system says of a process, from the third field on; null where it does not. */
+function statOf(pid: number): string[] | null {
+  const stat = readSystem(`/proc/${pid}/stat`);
+  // The second field is a program name in parentheses that may hold anything.
+  return stat === "" ? null : stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+}
+
 /** Tells a process from a later one with the same id: boot and start time; 0 where the system does not say. */
 function startTag(pid: number): number {
-  const stat = readSystem(`/proc/${pid}/stat`);
-  if (stat === "") return 0;
-  // Field 22; the second field is a program name in parentheses that may hold anything.
-  const start = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+  const fields = statOf(pid);
+  if (fields === null) return 0;
+  const start = fields[19] ?? "";
   return hash16(readSystem("/proc/sys/kernel/random/boot_id") + start) || 1;
 }
 
 function isRunning(pid: number): boolean {
+  // A process that has ended takes signals until its parent waits for it, which some never do.
+  if (["Z", "X"].includes(statOf(pid)?.[0] ?? "")) return false;
   try {
     process.kill(pid, 0);
     return true;
