@@ -10,6 +10,7 @@ import {
   engineCall,
   insistOnRights,
   insistOnScope,
+  insistOnSessions,
   permitCall,
   recordCall,
   type EngineCall,
@@ -75,7 +76,8 @@ async function proxyEngine(context: Context): Promise<Reply> {
   const target = engineTarget(context, below);
   if (context.upgrade) return { tunnel: await engineTunnel(context, call, target, below) };
   const pinned = await pinBody(call, await bodyOf(request), allowedDirectories(context));
-  const permitted = await permitCall(context, call, pinned);
+  await insistOnSessions(context, call, pinned.sessions);
+  const permitted = await permitCall(context, call, pinned.body);
   const isViewer = !scopeReaches(context.caller.scope, "collaborator");
   const headers = isViewer ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
   const response = await send(context, permitted, { ...target, headers }, below);
@@ -219,7 +221,7 @@ async function cleanedReply(
     });
   }
   const value = failureForViewers(parsedAnswer(bytes, status));
-  if (status < 400 && !call.secret) return { status, json: servedSessions(context, value) };
+  if (status < 400 && !call.secret) return { status, json: await servedSessions(context, value) };
   // A list stays one: it has no place for the mark that something is left out.
   const json = isJsonObject(value) ? answerFor("viewer", value) : redact(value).value;
   return { status, json };

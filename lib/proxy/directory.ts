@@ -40,30 +40,38 @@ export function pinDirectory(
   return found;
 }
 
-/** Calls whose JSON bodies name directories. */
-const bodyRoutes: RegExp = /^\/(?:api\/session|sync\/replay|experimental\/control-plane\/move-session)$/i;
+/** Calls whose JSON bodies name directories, or sessions to bring here. */
+const bodyRoutes: RegExp =
+  /^\/(?:api\/session|sync\/(?:replay|steal)|experimental\/(?:control-plane\/move-session|workspace\/warp))$/i;
 /** The most that such a body may be, bytes. */
 const mostBody = 1024 * 1024;
 
-/** Holds the directories in the body of a call to the same rule; returns the body to send. */
+/** The body of a call, to be sent, and the sessions that it names. */
+export interface PinnedBody {
+  body: ReadableStream<Uint8Array> | null;
+  sessions: readonly string[];
+}
+
+/** Holds the directories in the body of a call to the same rule. */
 export async function pinBody(
   call: { method: string; path: string },
   body: ReadableStream<Uint8Array> | null,
   allowed: readonly string[],
-): Promise<ReadableStream<Uint8Array> | null> {
-  if (body === null || call.method !== "POST" || !bodyRoutes.test(call.path)) return body;
+): Promise<PinnedBody> {
+  if (body === null || call.method !== "POST" || !bodyRoutes.test(call.path)) return { body, sessions: [] };
   const peeked = await peekBody(body, mostBody);
   const message = `This call names directories; its body must be JSON of at most ${mostBody} bytes.`;
   if (!peeked.whole) {
     await peeked.body?.cancel();
     throw new ApiError("body_too_large", message, { maxBytes: mostBody });
   }
-  for (const directory of directoriesIn(parsedBody(peeked.bytes, message))) {
+  const value = parsedBody(peeked.bytes, message);
+  for (const directory of textsIn(value, ["directory", "workspaceID"])) {
     if (!allowed.some((own) => same(own, directory))) {
       throw refused("The body names a directory that is none of the workspaces served here.", [directory]);
     }
   }
-  return peeked.body;
+  return { body: peeked.body, sessions: textsIn(value, ["sessionID"]) };
 }
 
 function parsedBody(bytes: Uint8Array, message: string): unknown {
@@ -74,15 +82,15 @@ function parsedBody(bytes: Uint8Array, message: string): unknown {
   }
 }
 
-/** Every text under a key `directory`, and every work tree that is named, at any depth. */
-function directoriesIn(value: unknown): string[] {
+/** Every text under one of the keys, at any depth. */
+function textsIn(value: unknown, keys: readonly string[]): string[] {
   const found: string[] = [];
   const waiting = [value];
   while (waiting.length > 0) {
     const next = waiting.pop();
     if (next === null || typeof next !== "object") continue;
     for (const [key, part] of Object.entries(next)) {
-      if (typeof part === "string" && (key === "directory" || key === "workspaceID")) found.push(part);
+      if (typeof part === "string" && keys.includes(key)) found.push(part);
       else waiting.push(part);
     }
   }
