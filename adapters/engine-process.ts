@@ -8,11 +8,11 @@ import { ConfigError } from "../lib/config.ts";
 import { cleanText } from "../lib/secrets.ts";
 import type { Log, OwnEngine, ServerConfig, WorkspaceConfig } from "../lib/host.ts";
 
-/** How to reach an engine that this server runs. */
+/** How to reach an engine that this server runs. Both may be others when it is started again. */
 export interface EngineAccess {
-  baseUrl: string;
-  username: string;
-  password: string;
+  readonly baseUrl: string;
+  readonly username: string;
+  readonly password: string;
 }
 
 /** An engine that this server runs; it is started again whenever it ends. */
@@ -35,7 +35,6 @@ const mostLines = 5;
 const mostCharacters = 200;
 /** When it is ended by force, milliseconds after it was asked: later than its watcher would have done that. */
 const endWithinMs = 6000;
-const username = "opencode";
 
 /**
  * The settings with the engine that this server runs, for every local workspace without an engine URL. Throws a
@@ -43,7 +42,7 @@ const username = "opencode";
  */
 function withEngine(config: ServerConfig, access: EngineAccess): ServerConfig {
   const workspaces = config.workspaces.map((workspace) =>
-    needsEngine(workspace) ? { ...workspace, opencode: { ...workspace.opencode, ...access } } : workspace,
+    needsEngine(workspace) ? { ...workspace, opencode: reachedBy(workspace, access) } : workspace,
   );
   if (workspaces.some((workspace, index) => workspace !== config.workspaces[index])) {
     return Object.freeze({ ...config, workspaces });
@@ -53,6 +52,22 @@ function withEngine(config: ServerConfig, access: EngineAccess): ServerConfig {
       ? "--engine starts an engine for a workspace, and there is none; add --workspace PATH."
       : "--engine has nothing to do: every workspace has an engine URL already; leave one of the two out.",
   );
+}
+
+/** Asks for the access each time, as it may change: a copy would be of the first start for ever. */
+function reachedBy({ opencode }: WorkspaceConfig, access: EngineAccess): WorkspaceConfig["opencode"] {
+  return {
+    ...opencode,
+    get baseUrl() {
+      return access.baseUrl;
+    },
+    get username() {
+      return access.username;
+    },
+    get password() {
+      return access.password;
+    },
+  };
 }
 
 function needsEngine({ workspaceType, opencode }: WorkspaceConfig): boolean {
@@ -94,13 +109,17 @@ function findEngine(path: string, directories: readonly string[]): string | null
  * Becomes the command that follows it, beside a watcher that reads the other end of this process's pipe: it meets
  * its end when this process closes it or is gone, in whatever way. Then it asks the engine to end, and ends what
  * that started: commands of an agent run in groups of their own and outlive the engine. The engine itself must not
- * be the one in the background, for there a shell has programs ignore Ctrl-C. `$$` is the engine in both.
+ * be the one in the background, for there a shell has programs ignore Ctrl-C. `$$` is the engine in both. Small Linux
+ * images have no `ps`, and other systems no such `/proc`, where the name of a program stands in parentheses.
  */
 const leash = `exec 3<&0 </dev/null
 (
   trap '' TERM HUP
   read -r line <&3
-  left=$(ps -A -o ppid= -o pid= -o pgid= | awk -v engine=$$ '
+  left=$(if [ -r /proc/self/stat ]
+    then cat /proc/[0-9]*/stat | awk '{ pid = $1; sub(/^.*[)] /, ""); print $2, pid, $3 }'
+    else ps -A -o ppid= -o pid= -o pgid=
+    fi | awk -v engine=$$ '
     { parent[$2] = $1; group[$2] = $3 }
     END { for (pid in parent) if (group[pid] != engine)
       for (above = parent[pid]; above in parent; above = parent[above])
@@ -120,18 +139,49 @@ exec "$@"`;
  * process only on Windows, and there only when this process is ended by force.
  */
 async function prepareEngine(command: string, cwd: string): Promise<EngineProcess> {
-  const port = await freePort();
-  const password = randomBytes(24).toString("base64url");
-  const access = { baseUrl: `http://127.0.0.1:${port}`, username, password };
-  const args = ["serve", "--hostname", "127.0.0.1", "--port", String(port)];
-  const env = engineEnvironment(process.env, access);
-  return new Supervised(access, () =>
-    process.platform === "win32"
+  const access = new LocalAccess(await freePort());
+  return new Supervised(access, () => {
+    const args = ["serve", "--hostname", "127.0.0.1", "--port", String(access.port)];
+    const env = engineEnvironment(process.env, access);
+    return process.platform === "win32"
       ? spawn(command, args, { cwd, env, stdio: ["ignore", "pipe", "pipe"] })
       : // A group of its own, so that what it starts ends with it.
-        spawn("sh", ["-c", leash, "sh", command, ...args], { cwd, env, detached: true, stdio: "pipe" }),
-  );
+        spawn("sh", ["-c", leash, "sh", command, ...args], { cwd, env, detached: true, stdio: "pipe" });
+  });
 }
+
+/** A port of this machine and a password that nobody else knows. */
+class LocalAccess implements EngineAccess {
+  readonly username = "opencode";
+  #port: number;
+  #password = newPassword();
+
+  constructor(port: number) {
+    this.#port = port;
+  }
+
+  get port(): number {
+    return this.#port;
+  }
+
+  get baseUrl(): string {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  get password(): string {
+    return this.#password;
+  }
+
+  /** Before another start: a program that took the port meanwhile keeps it, and may have been sent the password. */
+  async renew(): Promise<void> {
+    const port = await freePort(this.#port).catch(() => freePort());
+    if (port === this.#port) return;
+    this.#port = port;
+    this.#password = newPassword();
+  }
+}
+
+const newPassword = (): string => randomBytes(24).toString("base64url");
 
 /** The engine runs whatever an agent wants run: the tokens of this server are not for it to see. */
 function engineEnvironment(env: NodeJS.ProcessEnv, access: EngineAccess): NodeJS.ProcessEnv {
@@ -143,11 +193,12 @@ function engineEnvironment(env: NodeJS.ProcessEnv, access: EngineAccess): NodeJS
   };
 }
 
-function freePort(): Promise<number> {
+/** A port that is free now: the wanted one, if there is one. */
+function freePort(wanted = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     const probe = createServer();
     probe.once("error", reject);
-    probe.listen(0, "127.0.0.1", () => {
+    probe.listen(wanted, "127.0.0.1", () => {
       const address = probe.address();
       probe.close(() => resolve(typeof address === "object" && address !== null ? address.port : 0));
     });
@@ -155,7 +206,7 @@ function freePort(): Promise<number> {
 }
 
 class Supervised implements EngineProcess {
-  readonly access: EngineAccess;
+  readonly access: LocalAccess;
   readonly #spawn: () => ChildProcess;
   #child: ChildProcess | null = null;
   #ended: Promise<void> = Promise.resolve();
@@ -170,7 +221,7 @@ class Supervised implements EngineProcess {
   #lines: string[] = [];
   #log: Log = () => {};
 
-  constructor(access: EngineAccess, start: () => ChildProcess) {
+  constructor(access: LocalAccess, start: () => ChildProcess) {
     this.access = access;
     this.#spawn = start;
   }
@@ -199,7 +250,7 @@ class Supervised implements EngineProcess {
         if (!asked) this.#signal("SIGKILL");
         this.#child = null;
         resolve();
-        if (!asked) this.#startAgain(log, why, Date.now() - startedAt);
+        if (!asked) this.#startLater(log, why, Date.now() - startedAt);
       };
       child.once("error", (error) => end(error.message));
       child.once("exit", (code, signal) => end(`with ${signal ?? `status ${code}`}`));
@@ -212,11 +263,19 @@ class Supervised implements EngineProcess {
   }
 
   restart(): Promise<void> {
-    this.#restarting ??= this.#untilEnded().finally(() => {
-      this.#restarting = null;
-      if (!this.#stopping) this.start(this.#log);
-    });
+    this.#restarting ??= this.#untilEnded()
+      .finally(() => {
+        this.#restarting = null;
+      })
+      .then(() => this.#startAnew());
     return this.#restarting;
+  }
+
+  async #startAnew(): Promise<void> {
+    // Without a port now: it ends at once, and is tried again later.
+    await this.access.renew().catch(() => undefined);
+    // Meanwhile it may have been stopped, or started.
+    if (!this.#stopping && this.#child === null) this.start(this.#log);
   }
 
   trouble(): { message: string; printed: string } | null {
@@ -260,11 +319,11 @@ class Supervised implements EngineProcess {
     else this.#child?.stdin?.end();
   }
 
-  #startAgain(log: Log, why: string, ranMs: number): void {
+  #startLater(log: Log, why: string, ranMs: number): void {
     if (ranMs >= healthyMs) [this.#waitMs] = backoffMs;
     this.#end = { how: why, startsAt: Date.now() + this.#waitMs };
     log("WARN", `The engine ended (${why}); it is started again in ${this.#waitMs / 1000} s.`);
-    this.#restart = setTimeout(() => this.start(log), this.#waitMs);
+    this.#restart = setTimeout(() => void this.#startAnew(), this.#waitMs);
     this.#waitMs = Math.min(this.#waitMs * 2, backoffMs[1]);
   }
 

@@ -1,5 +1,6 @@
-import { readFileSync } from "node:fs";
-import { chmod, mkdir, readFile, rm, writeFile } from "node:fs/promises";
+import { existsSync, readFileSync } from "node:fs";
+import { chmod, mkdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { delimiter, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import { engineCommand } from "../support/engine.ts";
@@ -18,6 +19,10 @@ createServer((req, res) => {
   const expected = "Basic " + Buffer.from("opencode:" + process.env.OPENCODE_SERVER_PASSWORD).toString("base64");
   if (req.headers.authorization !== expected) return res.writeHead(401).end();
   if (req.url === "/die") process.exit(3);
+  if (req.url === "/detach") {
+    const own = spawn(process.execPath, ["-e", "process.title = 'odd) R 1 (name'; setInterval(() => {}, 1000)"], { stdio: "ignore", detached: true });
+    return res.end(JSON.stringify({ child: own.pid }));
+  }
   res.setHeader("content-type", "application/json");
   res.end(JSON.stringify({ healthy: true, version: "9.9.9", child: child.pid }));
 }).listen(port, "127.0.0.1", () => console.log("engine is up"));
@@ -90,6 +95,55 @@ describe("a server that runs its own engine (--engine)", () => {
     expect(alive(child)).toBe(true);
     expect((await server.stop()).code).toBe(0);
     await expect.poll(() => alive(child)).toBe(false);
+  });
+
+  test("one whose port was taken while it was down comes back at another, with another password", async () => {
+    await rm(join(dir, "starts"), { force: true });
+    const server = await startServer({ flags: ["--engine"], env });
+    onTestFinished(async () => void (await server.stop()));
+    await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
+    const port = Number((await starts())[0]?.args.at(-1));
+    await server.request("POST", "/opencode/die", { json: {} });
+    const squatter = createServer((_, res) => res.writeHead(418).end());
+    const taken = (): Promise<boolean> =>
+      new Promise((resolve) => {
+        squatter.removeAllListeners("error").once("error", () => resolve(false));
+        squatter.listen(port, "127.0.0.1", () => resolve(true));
+      });
+    await expect.poll(taken, { interval: 10 }).toBe(true);
+    onTestFinished(() => {
+      squatter.close();
+      squatter.closeAllConnections();
+    });
+    await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
+    const [first, ...later] = await starts();
+    expect(Number(later.at(-1)?.args.at(-1))).not.toBe(port);
+    expect(later.at(-1)?.env["OPENCODE_SERVER_PASSWORD"]).not.toBe(first?.env["OPENCODE_SERVER_PASSWORD"]);
+    const { json } = await server.request<{ items: { opencode: { baseUrl: string } }[] }>(
+      "GET",
+      "/workspaces",
+    );
+    expect(json.items[0]?.opencode.baseUrl).toBe(`http://127.0.0.1:${later.at(-1)?.args.at(-1)}`);
+  });
+
+  test.skipIf(process.platform !== "linux")("takes its commands along where there is no ps", async () => {
+    const tools = join(dir, "tools");
+    await mkdir(tools);
+    for (const name of ["sh", "awk", "cat", "sleep"]) {
+      const places = (process.env["PATH"] ?? "").split(delimiter).map((place) => join(place, name));
+      await symlink(places.find((place) => existsSync(place)) ?? "", join(tools, name));
+    }
+    const slim = { ...env, PATH: `${join(dir, "bin")}:${tools}` };
+    const server = await startServer({ flags: ["--engine"], env: slim });
+    onTestFinished(async () => void (await server.stop("SIGKILL")));
+    await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
+    const { json } = await server.request<{ child: number }>("POST", "/opencode/detach", { json: {} });
+    onTestFinished(() => {
+      if (alive(json.child)) process.kill(json.child, "SIGKILL");
+    });
+    expect(alive(json.child)).toBe(true);
+    await server.stop("SIGKILL");
+    await expect.poll(() => alive(json.child), { timeout: 5000 }).toBe(false);
   });
 
   test("one that ends as soon as it is started is not running, and the status says what it printed", async () => {
