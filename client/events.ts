@@ -6,8 +6,8 @@ export interface ServerEvent {
   data: unknown;
 }
 
-/** The events of an answer, as they come. */
-export async function* readEvents(response: Response): AsyncGenerator<ServerEvent> {
+/** The events of an answer, as they come. Throws when nothing at all comes for a while, not even a sign of life. */
+export async function* readEvents(response: Response, silenceMs: number): AsyncGenerator<ServerEvent> {
   const reader = response.body?.pipeThrough(new TextDecoderStream() as never).getReader() as
     | ReadableStreamDefaultReader<string>
     | undefined;
@@ -15,7 +15,7 @@ export async function* readEvents(response: Response): AsyncGenerator<ServerEven
   let text = "";
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await within(silenceMs, reader.read());
       if (done) return;
       text += value;
       const blocks = text.split(/\r?\n\r?\n/);
@@ -26,7 +26,21 @@ export async function* readEvents(response: Response): AsyncGenerator<ServerEven
       }
     }
   } finally {
-    await reader.cancel().catch(() => undefined);
+    // It is not waited for: a connection that does not answer may not end either.
+    reader.cancel().catch(() => undefined);
+  }
+}
+
+/** What a promise comes to, if it does in time. */
+async function within<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error("silent")), ms);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

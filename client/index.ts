@@ -19,6 +19,11 @@ export interface ClientOptions {
   retries?: number;
   /** Milliseconds before the first repetition; each further one waits twice as long. Default: 250. */
   retryDelayMs?: number;
+  /**
+   * Milliseconds without a sign of life after which an event stream is taken for broken and made anew. The server gives
+   * one every 15 s. Default: 37 500.
+   */
+  silenceMs?: number;
   /** Default: the platform's. */
   fetch?: typeof fetch;
 }
@@ -165,7 +170,7 @@ class Connection {
       const response = await this.unlessAway(send, input.signal);
       if (!response) continue;
       try {
-        for await (const event of readEvents(response)) {
+        for await (const event of readEvents(response, this.#options.silenceMs ?? 37_500)) {
           last = event.id ?? last;
           yield event;
         }

@@ -114,6 +114,45 @@ describe("the client", () => {
     expect(seen).toEqual([null, "1"]);
   });
 
+  it("takes a stream that is silent for too long for broken, and goes on from the last event", async () => {
+    const leaving = new AbortController();
+    const seen: (string | null)[] = [];
+    let cancelled = 0;
+    const silent = connect({
+      silenceMs: 1000,
+      fetch: async (_input, init) => {
+        seen.push(new Headers(init?.headers).get("last-event-id"));
+        const at = seen.length;
+        const body = new ReadableStream<Uint8Array>({
+          async start(controller) {
+            // A sign of life is enough, an event is none needed.
+            for (let beat = 0; beat < 5; beat += 1) {
+              controller.enqueue(new TextEncoder().encode(": still here\n\n"));
+              await new Promise((resolve) => {
+                setTimeout(resolve, 250);
+              });
+            }
+            controller.enqueue(new TextEncoder().encode(`id: ${at}\ndata: ${at}\n\n`));
+          },
+          cancel: () => {
+            cancelled += 1;
+            // As of a connection whose other end is gone.
+            return new Promise(() => {});
+          },
+        });
+        return new Response(body);
+      },
+    });
+    const got: unknown[] = [];
+    for await (const event of silent.fileEvents(id, { signal: leaving.signal })) {
+      got.push(event.data);
+      if (got.length === 2) leaving.abort();
+    }
+    expect(got).toEqual([1, 2]);
+    expect(seen).toEqual([null, "1"]);
+    expect(cancelled).toBeGreaterThan(0);
+  });
+
   it("throws typed errors", async () => {
     const error = await connect({ token: "wrong" })
       .request("GET /status")
