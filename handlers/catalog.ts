@@ -61,9 +61,9 @@ export async function eventsSince(
   for (;;) {
     const page = await catalog.events(since, Math.max(0, end - performance.now()), signal, options.limit);
     if (options.ignored || page.items.length === 0) return page;
-    const items = await catalog.withoutIgnored(page.items);
-    if (items.length > 0 || performance.now() >= end || signal.aborted || catalog.closed)
-      return { ...page, items };
+    const seen = await catalog.withoutIgnored(since, page);
+    const isNews = seen.items.length > 0 || seen.reset;
+    if (isNews || performance.now() >= end || signal.aborted || catalog.closed) return seen;
     since = page.cursor;
   }
 }

@@ -73,6 +73,9 @@ export class Catalog {
   #watchStarted: Promise<unknown> = Promise.resolve();
   /** A walk is under way that began before there was a watch. */
   #unwatchedWalk = false;
+  /** How many verdicts of the ignore rules had turned when it was looked last, and the newest event at that time. */
+  #turned = 0;
+  #turnedAt = 0;
   #rescan: Promise<void> | null = null;
   #rescanned = Number.NEGATIVE_INFINITY;
   #rescanTook = 0;
@@ -180,17 +183,30 @@ export class Catalog {
   }
 
   /**
-   * These events as they look to somebody who sees only what the ignore rules leave over. Those of vanished paths stay,
-   * and what was renamed to an ignored name is gone for him.
+   * A page of the events after a number, as it looks to somebody who sees only what the ignore rules leave over. What
+   * was renamed to an ignored name is gone for him, and what had one is new. When rules let things in or leave things
+   * out that were there already, no event tells of them: he is told to start over.
    */
-  async withoutIgnored(events: readonly FileEvent[]): Promise<FileEvent[]> {
+  async withoutIgnored(since: number, page: FeedPage<FileEvent>): Promise<FeedPage<FileEvent>> {
     const index = await this.current();
     await this.#applyIgnoreRules(index);
-    return events.flatMap((event) => {
-      const { type, seq, path, toPath, timestamp } = event;
-      if (index.verdictOf(toPath ?? path) !== "ignored") return [event];
-      return type === "rename" ? [{ type: "delete", seq, path, timestamp }] : [];
-    });
+    const isRename = page.items.some(({ type }) => type === "rename");
+    const rules = isRename ? await IgnoreRules.load(this.#options.storage, index.ignoreFiles) : null;
+    const items: FileEvent[] = [];
+    let reset = since < this.#turnedAt;
+    for (const event of page.items) {
+      const { type, path, toPath } = event;
+      if (rules && type === "rename" && toPath !== undefined) {
+        const seen = renameSeen(
+          event,
+          toPath,
+          (at, isDir) => index.verdictOf(at) ?? rules.verdict(at, isDir),
+        );
+        if (seen === "unknown") reset = true;
+        else items.push(...seen);
+      } else if (index.verdictOf(path) !== "ignored") items.push(event);
+    }
+    return reset ? { items: [], cursor: this.cursor, reset } : { ...page, items };
   }
 
   /** Says that the watch reported changes at these paths. */
@@ -295,6 +311,9 @@ export class Catalog {
       const rules = await IgnoreRules.load(this.#options.storage, index.ignoreFiles);
       const verdict = (path: string, isDir: boolean): Verdict => rules.verdict(path, isDir);
       while (index.rulesAge === rulesAge && !index.judge(verdict, judgeMs)) await slices.breathe();
+      if (index.turned === this.#turned) continue;
+      this.#turned = index.turned;
+      this.#turnedAt = this.cursor;
     }
   }
 }
@@ -310,6 +329,24 @@ function sleepUntil(promise: Promise<unknown>, ms: number): Promise<void> {
         resolve();
       });
   });
+}
+
+/**
+ * A rename as it looks to somebody who does not see what is ignored; `unknown` when it brings in a directory, of whose
+ * contents no event tells. Events of files that were renamed have a revision.
+ */
+function renameSeen(
+  event: FileEvent,
+  toPath: string,
+  verdictOf: (path: string, isDir: boolean) => Verdict,
+): FileEvent[] | "unknown" {
+  const { seq, path, timestamp, revision } = event;
+  const isDir = revision === undefined;
+  const wasSeen = verdictOf(path, isDir) === "kept";
+  if (verdictOf(toPath, isDir) === "ignored")
+    return wasSeen ? [{ type: "delete", seq, path, timestamp }] : [];
+  if (wasSeen) return [event];
+  return isDir ? "unknown" : [{ type: "write", seq, path: toPath, revision, timestamp }];
 }
 
 /** The ranks that a query asks for. What lies below a path does not always follow it: `a-b` comes before `a/b`. */

@@ -8,6 +8,9 @@ const pieceSize = largestChunk / 2;
 export const isDirFlag = 1;
 export const keptFlag = 2;
 export const ignoredFlag = 4;
+const verdictFlags = keptFlag | ignoredFlag;
+/** An outdated verdict is kept this many bits higher, to be compared with the next one. */
+const outdatedBits = 2;
 
 /** Which entries count: everything, or without directories, or without what the ignore rules leave out. */
 export interface Selection {
@@ -40,6 +43,19 @@ const unjudged = 4;
 
 /** Every entry. */
 export const everything: Selection = { dirs: true, ignored: true };
+
+/** Flags without a verdict that counts; the last one there was is remembered. */
+export function outdated(flags: number): number {
+  const verdict = flags & verdictFlags;
+  return verdict === 0 ? flags : (flags & isDirFlag) | (verdict << outdatedBits);
+}
+
+/** Flags with a verdict, and whether the last one was another. */
+export function judged(flags: number, verdict: Verdict): { flags: number; turned: boolean } {
+  const flag = verdict === "kept" ? keptFlag : ignoredFlag;
+  const last = (flags >> outdatedBits) & verdictFlags;
+  return { flags: (flags & isDirFlag) | flag, turned: last !== 0 && last !== flag };
+}
 
 /** The place of a selection in the tallies of a chunk. */
 export function selectionIndex(selection: Selection): number {

@@ -6,8 +6,10 @@ import {
   excludedFlags,
   ignoredFlag,
   isDirFlag,
+  judged,
   keptFlag,
   openVerdicts,
+  outdated,
   selectionIndex,
   tally,
   type Chunk,
@@ -33,6 +35,7 @@ export class CatalogIndex {
   /** An ignore file came, went or changed: what was judged by it no longer counts. */
   #verdictsStale = false;
   #rulesAge = 0;
+  #turned = 0;
   /** Only without surrogates does the order of code units equal that of code points. */
   #plain = true;
 
@@ -182,6 +185,11 @@ export class CatalogIndex {
     return this.#rulesAge;
   }
 
+  /** How many verdicts have turned into the other one so far: entries that the ignore rules newly let in or leave out. */
+  get turned(): number {
+    return this.#turned;
+  }
+
   /** Whether every entry has a verdict of the ignore rules that still counts. */
   get judged(): boolean {
     return !this.#verdictsStale && this.#chunks.every((chunk) => openVerdicts(chunk) === 0);
@@ -206,8 +214,9 @@ export class CatalogIndex {
       for (let i = 0; i < chunk.flags.length; i += 1) {
         const flags = chunk.flags[i] ?? 0;
         if ((flags & (keptFlag | ignoredFlag)) !== 0) continue;
-        const kept = verdict(chunk.paths[i] ?? "", (flags & isDirFlag) !== 0) === "kept";
-        chunk.flags[i] = flags | (kept ? keptFlag : ignoredFlag);
+        const now = judged(flags, verdict(chunk.paths[i] ?? "", (flags & isDirFlag) !== 0));
+        chunk.flags[i] = now.flags;
+        if (now.turned) this.#turned += 1;
       }
       chunk.tallies = null;
       this.#changed();
@@ -223,7 +232,7 @@ export class CatalogIndex {
 
   #clearVerdicts(): void {
     for (const chunk of this.#chunks) {
-      for (let i = 0; i < chunk.flags.length; i += 1) chunk.flags[i] = (chunk.flags[i] ?? 0) & isDirFlag;
+      for (let i = 0; i < chunk.flags.length; i += 1) chunk.flags[i] = outdated(chunk.flags[i] ?? 0);
       chunk.tallies = null;
     }
     this.#verdictsStale = false;

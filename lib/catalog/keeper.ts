@@ -217,9 +217,10 @@ export class CatalogKeeper {
   async #takeInOne(change: Change): Promise<void> {
     const target = change.op === "move" ? change.to : change.path;
     if (change.op === "move" && this.index.get(change.from) && this.index.isDir(split(target).dir)) {
+      const now = await this.#entry(target);
+      // In one go with the event, so that nobody sees the one without the other.
       this.index.move(change.from, target);
-      await this.#refresh(target);
-      const now = this.index.get(target);
+      if (now) this.index.put([now]);
       const revision = now?.kind === "file" ? { revision: now.revision } : {};
       this.#raise({ type: "rename", path: change.from, toPath: target, ...revision });
       await this.#refresh(split(change.from).dir);
@@ -243,11 +244,16 @@ export class CatalogKeeper {
     }
   }
 
+  /** What is at a path now, when it is a file or directory. */
+  async #entry(path: string): Promise<Entry | undefined> {
+    const { dir, name } = split(path);
+    return (await this.#list(dir, new Set([name])))?.[0];
+  }
+
   /** Reads one entry anew without raising anything; false when it is no file or directory. */
   async #refresh(path: string): Promise<boolean> {
     if (path === "") return true;
-    const { dir, name } = split(path);
-    const entry = (await this.#list(dir, new Set([name])))?.[0];
+    const entry = await this.#entry(path);
     if (entry) this.index.put([entry]);
     return entry !== undefined;
   }

@@ -4,8 +4,9 @@ import { describe, expect, it } from "vitest";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
 import { Catalog } from "../../lib/catalog.ts";
 import { IgnoreRules } from "../../lib/catalog/ignore.ts";
-import type { Storage } from "../../lib/storage.ts";
-import { eventually, SessionClient, startDiskServer } from "./support.ts";
+import type { Change, Storage } from "../../lib/storage.ts";
+import { put, startMemoryServer } from "../support/memory-host.ts";
+import { b64, eventually, SessionClient, startDiskServer } from "./support.ts";
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);
 
@@ -73,7 +74,82 @@ describe("ignore rules", () => {
       await server.stop();
     }
   });
+
+  it("whoever leaves out what is ignored is told of files that come from there", async () => {
+    const { storage, session } = await inMemory({ "node_modules/a": "1", "node_modules/b": "2", kept: "3" });
+    const { cursor } = (await session.snapshot("ignore=default")).json;
+    await session.ops(
+      { type: "rename", from: "node_modules/a", to: "a" },
+      { type: "rename", from: "node_modules/b", to: ".git/b" },
+      { type: "rename", from: "kept", to: "moved" },
+    );
+    const { items } = (await session.events(`since=${cursor}&ignore=default`)).json;
+    const { revision } = (await storage.stat("a")) ?? {};
+    expect(items).toMatchObject([
+      { type: "write", path: "a", revision, seq: cursor + 1 },
+      { type: "rename", path: "kept", toPath: "moved", seq: cursor + 3 },
+    ]);
+    expect(items[0]).not.toHaveProperty("toPath");
+  });
+
+  it("whoever leaves out what is ignored starts over when a whole directory comes from there", async () => {
+    const { session } = await inMemory({ "node_modules/d/a": "1" });
+    const { cursor } = (await session.snapshot("ignore=default")).json;
+    await session.ops({ type: "rename", from: "node_modules/d", to: "d" });
+    const { json } = await session.events(`since=${cursor}&ignore=default`);
+    expect(json).toEqual({ items: [], cursor: cursor + 1, reset: true });
+    expect((await session.events(`since=${cursor}`)).json.items).toMatchObject([{ type: "rename" }]);
+  });
+
+  it("whoever leaves out what is ignored starts over when rules let in or leave out what was there", async () => {
+    const { storage, session } = await inMemory({ a: "1", b: "2", "dir/c": "3" });
+    let { cursor } = (await session.snapshot("ignore=default")).json;
+    const after = async (rules: string | null): Promise<{ reset?: true; items: { path: string }[] }> => {
+      const path = ".gitignore";
+      const change: Change =
+        rules === null ? { op: "remove", path } : { op: "write", path, body: bytes(rules) };
+      await storage.commit([change]);
+      let json = { items: [], cursor };
+      await eventually(async () => {
+        ({ json } = await session.events(`since=${cursor}&ignore=default`));
+        expect(json.cursor).toBeGreaterThan(cursor);
+      });
+      ({ cursor } = json);
+      return json;
+    };
+    expect(await after("a\n")).toMatchObject({ items: [], reset: true });
+    expect(await after("a\n# the same\n")).toMatchObject({ items: [{ path: ".gitignore" }] });
+    expect(await after("a\nnothing-yet\n")).not.toHaveProperty("reset");
+    expect(await after("dir/\n")).toMatchObject({ items: [], reset: true });
+    expect(await after(null)).toMatchObject({ items: [], reset: true });
+  });
+
+  it("an ignore file that comes or goes with its directory is no reason to start over", async () => {
+    const { session } = await inMemory({ a: "1" });
+    const { cursor } = (await session.snapshot("ignore=default")).json;
+    await session.write(
+      { path: "p/.gitignore", contentBase64: b64("out\n") },
+      { path: "p/out", contentBase64: b64("1") },
+      { path: "p/in", contentBase64: b64("1") },
+    );
+    const paths = async (since: number): Promise<string[]> => {
+      const { json } = await session.events(`since=${since}&ignore=default`);
+      expect(json).not.toHaveProperty("reset");
+      return json.items.map(({ path }: { path: string }) => path);
+    };
+    expect(await paths(cursor)).toEqual(["p/.gitignore", "p/in"]);
+    await session.ops({ type: "delete", path: "p", recursive: true });
+    expect(await paths(cursor + 3)).toEqual(["p"]);
+  });
 });
+
+async function inMemory(
+  files: Record<string, string>,
+): Promise<{ storage: Storage; session: SessionClient }> {
+  const { client, workspace, storage } = await startMemoryServer();
+  for (const [path, text] of Object.entries(files)) await put(storage, path, text);
+  return { storage, session: await SessionClient.open(client, workspace) };
+}
 
 /** A storage in which something happens right after the ignore file was first read. */
 function changingAfterRead(storage: Storage, change: () => Promise<void>): Storage {
