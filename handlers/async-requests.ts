@@ -32,6 +32,7 @@ export async function runAsync(
     };
     const started = Object.create(context, {
       signal: { value: detached.signal },
+      note: { value: context.note },
       onApprovalAsked: { value: onApprovalAsked },
     }) as Context;
     const answer: Promise<Reply> = Promise.resolve()

@@ -1,4 +1,4 @@
-import { whenReady, type Awaitable } from "../lib/awaitable.ts";
+import type { Awaitable } from "../lib/awaitable.ts";
 import { anonymous, type Access, type Caller } from "../lib/caller.ts";
 import { ApiError, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
@@ -6,12 +6,11 @@ import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
 import type { Tunnel } from "../lib/proxy.ts";
 import type { HttpReply, Reply } from "../lib/reply.ts";
-import type { Context, LogNote, Route, Schema } from "../lib/route.ts";
+import type { Context, Route, Schema, Unlocated } from "../lib/route.ts";
 import { cleanPath } from "../lib/secrets.ts";
 import { scopeReaches } from "../lib/scopes.ts";
 import type { Services } from "../lib/services.ts";
 import { insistOnAllowedOrigin, withProtocolToken } from "../lib/http/websocket.ts";
-import type { Workspace } from "../lib/workspaces.ts";
 import { readJsonBody, type HeldBody } from "./body.ts";
 import { corsFor, preflightHeaders, type CorsHeaders } from "./cors.ts";
 import { prefersAsync, runAsync } from "./async-requests.ts";
@@ -24,21 +23,6 @@ const heldMs = 100;
 
 /** What the log says of a request whose caller went away before the answer, as web servers have it; nobody is sent it. */
 const callerGoneStatus = 499;
-
-/** What one request is known to be, for its answer and its log line; filled in as it is found out. */
-interface Call {
-  readonly request: Request;
-  readonly method: string;
-  readonly destination: Destination;
-  /** The request asks for a WebSocket, and the host can give one. */
-  readonly upgrade: boolean;
-  /** By `performance.now()`. */
-  readonly started: number;
-  /** The class of the endpoint. */
-  auth: "none" | "client" | "host";
-  error: string | undefined;
-  readonly note: LogNote;
-}
 
 /** Serves requests for the routes of a table: authenticates, checks, validates, runs, answers and logs. */
 export class Dispatcher {
@@ -60,17 +44,20 @@ export class Dispatcher {
 
   /** The answer to a request for a destination; no promise where it is there at once. Never throws. */
   handle(request: Request, destination: Destination): Awaitable<Response> {
-    const call = callOf(request, destination, false);
+    const call = new RequestContext(this.#services, this.#mounting, request, destination, false);
     const common = this.#cors(request);
     if (call.method === "OPTIONS") {
       return this.#respond({ status: 204, headers: preflightHeaders(common, request), text: "" }, call, {});
     }
-    return whenReady(this.#reply(call), (reply) => this.#respond(reply, call, common));
+    const reply = this.#reply(call);
+    return reply instanceof Promise
+      ? reply.then((late) => this.#respond(late, call, common))
+      : this.#respond(reply, call, common);
   }
 
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. Never throws. */
   async upgrade(request: Request, destination: Destination): Promise<Response | Tunnel> {
-    const call = callOf(request, destination, true);
+    const call = new RequestContext(this.#services, this.#mounting, request, destination, true);
     const reply = await this.#reply(call);
     if (!("tunnel" in reply)) return this.#respond(reply, call, this.#cors(request));
     this.#log(call, 101);
@@ -78,7 +65,7 @@ export class Dispatcher {
   }
 
   /** What a call comes to, be it an error. */
-  #reply(call: Call): Awaitable<Reply> {
+  #reply(call: RequestContext): Awaitable<Reply> {
     try {
       if (call.upgrade) this.#insistOnOwnOrigin(call.request);
       const reply = this.#run(call);
@@ -94,7 +81,7 @@ export class Dispatcher {
     insistOnAllowedOrigin(request.headers.get("origin"), corsOrigins, host);
   }
 
-  #respond(reply: Reply, call: Call, common: Readonly<Record<string, string>>): Response {
+  #respond(reply: Reply, call: RequestContext, common: Readonly<Record<string, string>>): Response {
     const sent =
       "tunnel" in reply ? this.#errorReply(new Error("a tunnel for a plain request"), call) : reply;
     const response = this.#responder.respond(sent, common, call.method === "HEAD");
@@ -118,14 +105,17 @@ export class Dispatcher {
     };
   }
 
-  #run(call: Call): Awaitable<Reply> {
+  #run(call: RequestContext): Awaitable<Reply> {
     const route = pickMethod(call);
     if (route.access !== "public") call.auth = route.access;
-    return whenReady(this.#admit(call, route), (caller) => this.#runAs(caller, route, call));
+    const caller = this.#admit(call, route);
+    return caller instanceof Promise
+      ? caller.then((found) => this.#runAs(found, route, call))
+      : this.#runAs(caller, route, call);
   }
 
   /** Who calls; throws when it is somebody for whom the route is not. */
-  #admit(call: Call, route: Route): Awaitable<Caller> {
+  #admit(call: RequestContext, route: Route): Awaitable<Caller> {
     if (route.access !== "public") {
       const { authenticator } = this.#services;
       return authenticator.authenticate(credentialsOf(call), route.access, route.basic);
@@ -135,7 +125,7 @@ export class Dispatcher {
   }
 
   /** A public route is for anybody who asks for it under a name of this server, and for those who have a token. */
-  async #insistOnToken(call: Call, refusal: ApiError): Promise<Caller> {
+  async #insistOnToken(call: RequestContext, refusal: ApiError): Promise<Caller> {
     const { authenticator } = this.#services;
     const headers = credentialsOf(call);
     const has = async (access: Access): Promise<Caller> => authenticator.authenticate(headers, access);
@@ -145,49 +135,43 @@ export class Dispatcher {
     return anonymous;
   }
 
-  #runAs(caller: Caller, route: Route, call: Call): Awaitable<Reply> {
-    const { request, destination, upgrade, note } = call;
-    const { target } = destination;
-    const services = this.#services;
-    if (route.writes && services.host.config.readOnly) {
+  #runAs(caller: Caller, route: Route, call: RequestContext): Awaitable<Reply> {
+    const { destination } = call;
+    if (route.writes && this.#services.host.config.readOnly) {
       throw new ApiError(
         "read_only",
         "This server is read-only; start it without --read-only to change anything.",
       );
     }
+    call.caller = caller;
+    // A malformed escape is told before anything else about the path.
     const { params } = destination;
-    const first = route.workspaceFirst ? this.#workspaces(destination) : null;
+    if (route.workspaceFirst) findWorkspaces(call, params["id"]);
     insistOnScope(route, caller);
-    if (route.guard) {
-      const { query, mountId } = destination;
-      const mounted = mountId !== null;
-      route.guard({ request, target, mounted, upgrade, caller, query, services });
-    }
-    const { mount, workspace: named } = first ?? this.#workspaces(destination);
-    const workspace = route.locate ? route.locate({ services, params, caller, mount }) : named;
-    const query = route.query ? destination.checkedQuery(route.query) : undefined;
-    const handle = (held: HeldBody | null): Awaitable<Reply> => {
-      const body = held?.value;
-      const known = { request, target, services, params, query, body, caller, mount, upgrade, note };
-      return this.#handle(route, new RequestContext(known, workspace, this.#mounting), held, call);
-    };
-    return route.body ? this.#readBody(request, route, route.body, caller).then(handle) : handle(null);
+    if (route.guard) route.guard(unlocated(call));
+    if (!route.workspaceFirst) findWorkspaces(call, params["id"]);
+    if (route.locate) call.located = route.locate(call);
+    if (route.query) call.query = destination.checkedQuery(route.query);
+    if (!route.body) return this.#handle(route, call, null);
+    return this.#readBody(route, route.body, call).then((held) => this.#handle(route, call, held));
   }
 
-  #handle(route: Route, context: RequestContext, body: HeldBody | null, call: Call): Awaitable<Reply> {
-    // The route's own schemas made query and body: here the types of the table and of the handler meet.
-    const handle = (ready: Context): Awaitable<Reply> => route.handle(ready as Context<never, never>);
-    const run = body ? releasing(body, handle) : handle;
+  #handle(route: Route, call: RequestContext, held: HeldBody | null): Awaitable<Reply> {
+    if (held) call.body = held.value;
     if (route.writes && prefersAsync(call.request)) {
-      return runAsync(context, run, (error) => this.#errorReply(error, {}));
+      return runAsync(
+        call,
+        (derived) => runHandler(route, derived, held),
+        (error) => this.#errorReply(error, {}),
+      );
     }
-    const reply = run(context);
+    const reply = runHandler(route, call, held);
     const isRead = !route.writes && route.access !== "public";
-    return isRead && reply instanceof Promise ? this.#afterWait(reply, context.caller, call) : reply;
+    return isRead && reply instanceof Promise ? this.#afterWait(reply, call) : reply;
   }
 
   /** What was held back is for those alone who may still ask. */
-  async #afterWait(waiting: Promise<Reply>, caller: Caller, { started }: Call): Promise<Reply> {
+  async #afterWait(waiting: Promise<Reply>, { caller, started }: RequestContext): Promise<Reply> {
     const reply = await waiting;
     const isHeld = performance.now() - started > heldMs;
     if (isHeld && ("json" in reply || "jsonText" in reply)) {
@@ -196,7 +180,11 @@ export class Dispatcher {
     return reply;
   }
 
-  async #readBody(request: Request, { bodyLimit }: Route, schema: Schema, caller: Caller): Promise<HeldBody> {
+  async #readBody(
+    { bodyLimit }: Route,
+    schema: Schema,
+    { request, caller }: RequestContext,
+  ): Promise<HeldBody> {
     const { authenticator, bodies } = this.#services;
     const started = performance.now();
     const body = await readJsonBody(request, schema, bodyLimit, bodies.take(caller.actor.tokenHash, 0));
@@ -210,16 +198,7 @@ export class Dispatcher {
     }
   }
 
-  #workspaces({ mountId, params }: Destination): Places {
-    const registry = this.#services.workspaces;
-    const mount = mountId === null ? null : registry.get(mountId);
-    const id = params["id"];
-    const workspace = id === undefined ? mount : registry.get(id);
-    if (mount && workspace && mount !== workspace) throw noEndpoint();
-    return { mount, workspace };
-  }
-
-  #log(call: Call, answered: number): void {
+  #log(call: RequestContext, answered: number): void {
     const { host } = this.#services;
     const { request, method, destination, error } = call;
     const durationMs = Math.round(performance.now() - call.started);
@@ -244,40 +223,44 @@ export class Dispatcher {
   }
 }
 
-function callOf(request: Request, destination: Destination, upgrade: boolean): Call {
-  // Each look at a part of a request is a call into the runtime.
-  const { method } = request;
-  const started = performance.now();
-  return { request, method, destination, upgrade, started, auth: "none", error: undefined, note: {} };
-}
-
 /** The headers that a token may be in. */
-function credentialsOf({ request, upgrade }: Call): Headers {
+function credentialsOf({ request, upgrade }: RequestContext): Headers {
   const { headers } = request;
   return upgrade ? withProtocolToken(headers) : headers;
 }
 
-/** The workspace of the mount and that of the path, where there are such. */
-interface Places {
-  mount: Workspace | null;
-  workspace: Workspace | null;
+/** Finds the workspace of the mount and that of the path, where there are such. Throws for one that does not exist. */
+function findWorkspaces(call: RequestContext, id: string | undefined): void {
+  const registry = call.services.workspaces;
+  const { mountId } = call.destination;
+  const mount = mountId === null ? null : registry.get(mountId);
+  const workspace = id === undefined ? mount : registry.get(id);
+  if (mount && workspace && mount !== workspace) throw noEndpoint();
+  call.mount = mount;
+  call.located = workspace;
+}
+
+function unlocated({ request, target, upgrade, caller, services, destination }: RequestContext): Unlocated {
+  const { query, mountId } = destination;
+  return { request, target, mounted: mountId !== null, upgrade, caller, query, services };
 }
 
 /** Runs a handler, and lets go of its request's body when it has answered. */
-function releasing(
-  { release }: HeldBody,
-  handle: (context: Context) => Awaitable<Reply>,
-): (context: Context) => Promise<Reply> {
-  return async (context) => {
-    try {
-      return await handle(context);
-    } finally {
-      release();
-    }
-  };
+function runHandler(route: Route, context: Context, held: HeldBody | null): Awaitable<Reply> {
+  // The route's own schemas made query and body: here the types of the table and of the handler meet.
+  const typed = context as Context<never, never>;
+  return held ? releasing(held, () => route.handle(typed)) : route.handle(typed);
 }
 
-function pickMethod({ method, destination }: Call): Route {
+async function releasing({ release }: HeldBody, run: () => Awaitable<Reply>): Promise<Reply> {
+  try {
+    return await run();
+  } finally {
+    release();
+  }
+}
+
+function pickMethod({ method, destination }: RequestContext): Route {
   const { methods } = destination;
   const route =
     methods.get(method) ?? methods.get("ALL") ?? (method === "HEAD" ? methods.get("GET") : undefined);
