@@ -10,6 +10,7 @@ export { configure } from "./local/config.ts";
 export type { LocalHostOptions } from "./local/host.ts";
 export type { RunningServer, StartOptions } from "./local/server.ts";
 export { toNodeListener, type NodeListener } from "./node/listener.ts";
+export { toUpgradeListener, type UpgradeListener } from "./node/websocket.ts";
 
 /**
  * The host of a Node process: storages on the disk, each confined to its directory, and the process's network.

@@ -4,7 +4,7 @@ import type { Duplex } from "node:stream";
 import { Response as FastResponse } from "@whatwg-node/server";
 import { listenProblem, refusal, type HttpServer, type ListenOptions } from "../http-server.ts";
 import { createListener, isEndless, send } from "./listener.ts";
-import { serveUpgrades } from "./websocket.ts";
+import { createUpgradeListener } from "./websocket.ts";
 
 /** Bytes that are no HTTP request, or one that took too long to arrive. */
 function onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
@@ -97,7 +97,8 @@ export async function startHttpServer(options: ListenOptions): Promise<HttpServe
     createListener(options.answer, options.log, () => connections.stopping),
   );
   const { answerUpgrade, log } = options;
-  const stopTunnels = answerUpgrade && serveUpgrades(server, { answer: answerUpgrade, send, log });
+  const upgrades = answerUpgrade && createUpgradeListener({ answer: answerUpgrade, send, log });
+  if (upgrades) server.on("upgrade", upgrades);
   server.on("clientError", onClientError);
   const closed = new Promise<void>((resolve) => server.once("close", resolve));
   const address = await listen(server, options.host, options.port);
@@ -106,7 +107,7 @@ export async function startHttpServer(options: ListenOptions): Promise<HttpServe
     port: address.port,
     stop() {
       server.close();
-      stopTunnels?.();
+      upgrades?.close();
       connections.stop();
     },
     async drained(graceMs) {

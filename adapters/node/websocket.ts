@@ -1,19 +1,22 @@
-import { type IncomingMessage, type Server, ServerResponse } from "node:http";
+import { type IncomingMessage, Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import { Server as TlsServer, TLSSocket } from "node:tls";
 import { Response as FastResponse } from "@whatwg-node/server";
 import type { ApiError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/host.ts";
 import type { Tunnel } from "../../lib/proxy.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
-import { isAmbiguous } from "./listener.ts";
+import { isAmbiguous, send } from "./listener.ts";
 import { clientFrame, FrameFollower, serverCloseFrame } from "../../lib/http/websocket-frames.ts";
-import { tunnelRefusal, type AnswerUpgrade } from "../http-server.ts";
+import { tunnelRefusal } from "../http-server.ts";
 import { dismissal, engineLost, serverStops, type Farewell } from "../local/relay.ts";
 import { askForUpgrade, type Declined, type Upgraded } from "../local/upgrade.ts";
 
 /** What the HTTP server lends. */
 export interface UpgradeOptions {
-  answer: AnswerUpgrade;
+  /** Null: it is somebody else's. */
+  answer(request: Request): Promise<Response | Tunnel | null>;
   /** Sends an answer the way every other one is sent. */
   send(response: Response, res: ServerResponse): Promise<void>;
   log: Log;
@@ -24,28 +27,51 @@ const mostEarlyBytes = 64 * 1024;
 /** How long a connection lives on after one of its sides has ended, milliseconds. */
 const farewellMs = 10_000;
 
+/** Answers an `upgrade` of `node:http`. `next` is called for one that is somebody else's; without it that is a 404. */
+export interface UpgradeListener {
+  (req: IncomingMessage, socket: Duplex, head: Buffer, next?: () => void): void;
+  /** Closes every WebSocket, and those to come. */
+  close(): void;
+}
+
 /**
- * Serves upgrades: WebSockets go through a tunnel, any other protocol is declined by answering as if it were not asked
- * for. What is returned closes every WebSocket, and those to come.
+ * Makes a listener for upgrades: WebSockets go through a tunnel, any other protocol is declined by answering as if it
+ * were not asked for.
  */
-export function serveUpgrades(server: Server, options: UpgradeOptions): () => void {
+export function createUpgradeListener(options: UpgradeOptions): UpgradeListener {
   const tunnels = new Tunnels();
-  server.on("upgrade", (req: IncomingMessage, socket: Socket, head: Buffer) => {
+  const listen = (req: IncomingMessage, _: Duplex, head: Buffer, next?: () => void): void => {
+    // The same connection, with its whole type.
+    const { socket } = req;
     socket.on("error", () => socket.destroy());
     const isPlain = !asksForWebSocket(new Headers(singleHeaders(req))) || req.method !== "GET";
     // What is wrong with a request is told where plain ones are answered.
     if (isPlain || isAmbiguous(req.rawHeaders)) {
-      replayAsPlain(server, req, socket, head);
+      replayAsPlain(req, socket, head);
       return;
     }
-    serveWebSocket(req, socket, head, options, tunnels).catch((error: unknown) => {
-      options.log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
-        "exception.stacktrace": error instanceof Error ? error.stack : String(error),
-      });
-      socket.destroy();
-    });
-  });
-  return () => tunnels.stop();
+    serveWebSocket(req, socket, head, { ...options, ...(next && { next }) }, tunnels).catch(
+      (error: unknown) => {
+        options.log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
+          "exception.stacktrace": error instanceof Error ? error.stack : String(error),
+        });
+        socket.destroy();
+      },
+    );
+  };
+  return Object.assign(listen, { close: () => tunnels.stop() });
+}
+
+/**
+ * A handler's WebSockets, such as the engine's terminals, in a server of `node:http` or `node:https` beside
+ * `toNodeListener`: `server.on("upgrade", toUpgradeListener(handler))`. With a base path, other requests go to `next`.
+ */
+export function toUpgradeListener(
+  handler: { upgrade(request: Request): Promise<Response | Tunnel | null> },
+  options: { log?: Log } = {},
+): UpgradeListener {
+  const log = options.log ?? ((_level, body, attributes) => console.error(body, attributes));
+  return createUpgradeListener({ answer: (request) => handler.upgrade(request), send, log });
 }
 
 function singleHeaders({ headers }: IncomingMessage): [string, string][] {
@@ -59,7 +85,13 @@ function singleHeaders({ headers }: IncomingMessage): [string, string][] {
  * Some clients ask for HTTP/2 along with an ordinary request and go on in HTTP/1.1 when that is not granted.
  * The parser has let go of the connection by now: it is given the request once more, without the question.
  */
-function replayAsPlain(server: Server, req: IncomingMessage, socket: Socket, head: Buffer): void {
+function replayAsPlain(req: IncomingMessage, socket: Socket, head: Buffer): void {
+  // Node puts it there, which its types do not say.
+  const server: unknown = Reflect.get(socket, "server");
+  if (!(server instanceof Server || server instanceof TlsServer)) {
+    socket.destroy();
+    return;
+  }
   const lines = [`${req.method ?? "GET"} ${req.url ?? "/"} HTTP/${req.httpVersion}`];
   for (let i = 0; i < req.rawHeaders.length; i += 2) {
     const name = req.rawHeaders[i] ?? "";
@@ -68,22 +100,34 @@ function replayAsPlain(server: Server, req: IncomingMessage, socket: Socket, hea
   }
   socket.removeAllListeners("error");
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
-  server.emit("connection", socket);
+  server.emit(server instanceof TlsServer ? "secureConnection" : "connection", socket);
 }
 
 async function serveWebSocket(
   req: IncomingMessage,
   socket: Socket,
   head: Buffer,
-  options: UpgradeOptions,
+  options: UpgradeOptions & { next?: () => void },
   tunnels: Tunnels,
 ): Promise<void> {
   const caller = holdCaller(socket, head);
-  const url = `http://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
+  const scheme = socket instanceof TLSSocket ? "https" : "http";
+  const url = `${scheme}://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
   const request = new Request(url, { headers: singleHeaders(req), signal: caller.gone });
   const answer = await options.answer(rawUrl(request, url));
   if (caller.gone.aborted) return;
-  if (answer instanceof FastResponse || answer instanceof Response)
+  if (answer === null && options.next) {
+    const early = caller.release().subarray(head.length);
+    if (early.length > 0) socket.unshift(early);
+    options.next();
+  } else if (answer === null)
+    await sendAnswer(
+      req,
+      socket,
+      Response.json({ code: "not_found", message: "There is nothing at this path." }, { status: 404 }),
+      options,
+    );
+  else if (answer instanceof FastResponse || answer instanceof Response)
     await sendAnswer(req, socket, answer, options);
   else await openTunnel(req, socket, answer, caller, options, tunnels);
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { describe, expect, it } from "vitest";
 import { programs } from "../contract/subject.ts";
+import { openSocket } from "../support/websocket.ts";
 import { startWorker } from "../support/worker.ts";
 import { expectEmbedded } from "./embedded.ts";
 import { exampleFolder, examples, runExample } from "./folder.ts";
@@ -29,6 +30,22 @@ describe.each(list)("examples/$example", ({ example, packages = [], program, fla
     const { url, stop } = await runExample([programs[program], ...flags, example], dir);
     try {
       await expectEmbedded((path, init) => fetch(url + path, init), { ownPage: true });
+    } finally {
+      stop();
+      rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
+    }
+  });
+});
+
+describe("examples/node-http.mjs", () => {
+  it("answers for the engine's terminals, and for those only", async () => {
+    const dir = await exampleFolder("node-http.mjs", []);
+    const { url, stop } = await runExample([programs.node20, "node-http.mjs"], dir);
+    try {
+      const headers = { authorization: "Bearer a-client-token" };
+      const opened = await openSocket(`${url}/agent/opencode/pty/p1/connect`, { headers });
+      expect(opened.status).toBe(400);
+      expect((await openSocket(`${url}/elsewhere`, { headers })).status).toBe(404);
     } finally {
       stop();
       rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
