@@ -4,7 +4,16 @@
  * minute, and measures how much memory that costs the server at its peak (Linux).
  */
 import { execFileSync } from "node:child_process";
-import { closeSync, existsSync, fsyncSync, openSync, readFileSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { request } from "node:http";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -89,6 +98,8 @@ async function measure(fixture) {
   const source = join(fixture.workspace, "source.bin");
   const copy = join(fixture.workspace, "copy.bin");
   writeSource(source);
+  const inbox = join(fixture.workspace, ".opencode/openwork/inbox/form.bin");
+  const uploads = [join(fixture.workspace, "put.bin"), inbox];
   const server = await startServer({
     command: values.server,
     home: fixture.home,
@@ -125,7 +136,10 @@ async function measure(fixture) {
   for (const name of Object.keys(works)) peaks[name] = [];
   for (let round = 0; round < rounds; round += 1) {
     for (const [name, work] of Object.entries(works)) {
-      shell(`rm -f '${copy}'; sync`);
+      // Each writes a new file: one that replaces another needs memory for both until the old one is gone.
+      rmSync(copy, { force: true });
+      for (const path of uploads) rmSync(path, { force: true });
+      shell("sync");
       const peak = await peakOver(child.pid, async () => seconds[name].push(await timed(work)));
       peaks[name].push(peak);
     }
