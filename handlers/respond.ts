@@ -30,7 +30,7 @@ export class Responder {
   #jsonInit(shared: WeakMap<Fields, ResponseInit>, common: Fields): ResponseInit {
     const known = shared.get(common);
     if (known) return known;
-    const init = { status: 200, headers: new Headers({ "content-type": "application/json", ...common }) };
+    const init = { headers: new Headers({ "content-type": "application/json", ...common }) };
     shared.set(common, init);
     return init;
   }

@@ -67,7 +67,7 @@ export const routes: readonly Route[] = [
     mounted: true,
     answer: healthSchema,
     summary: "Whether the server answers; needs no token.",
-    handle: ({ services }) => ({ json: health(services) }),
+    handle: ({ services, started }) => services.health.jsonAt(started),
   }),
   route({
     method: "GET",
@@ -98,17 +98,13 @@ export const routes: readonly Route[] = [
   }),
 ];
 
-function health({ host, startedAt }: Services): v.InferOutput<typeof healthSchema> {
-  return { ok: true, version: host.version, uptimeMs: Math.floor(performance.now() - startedAt) };
-}
-
-function status({ services, caller, mount }: Context): v.InferOutput<typeof statusSchema> {
+function status({ services, caller, mount, started }: Context): v.InferOutput<typeof statusSchema> {
   const { host, workspaces } = services;
   const { config } = host;
   const workspace = mount ?? workspaces.active;
   const { host: boundHost, port } = host.address();
   return {
-    ...health(services),
+    ...services.health.at(started),
     readOnly: config.readOnly,
     approval: { ...config.approval },
     corsOrigins: [...config.corsOrigins],

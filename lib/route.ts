@@ -18,6 +18,8 @@ export interface LogNote {
 /** What a handler is given: the request already authenticated, located and validated. */
 export interface Context<Query = unknown, Body = unknown> {
   readonly request: Request;
+  /** When it came, by `performance.now()`. */
+  readonly started: number;
   /** Where the request goes, below the base path and with a mount still in front. */
   readonly target: Target;
   /** How the caller sees this server; links and locations start with `publicAddress.base`. */

@@ -4,6 +4,7 @@ import { Authenticator } from "./auth.ts";
 import { Changes } from "./changes.ts";
 import { AsyncRequests } from "./async-requests.ts";
 import { FileSessions } from "./files/sessions.ts";
+import { HealthMonitor } from "./health.ts";
 import type { Host } from "./host.ts";
 import { Quota } from "./quota.ts";
 import { TokenStore } from "./tokens.ts";
@@ -51,8 +52,7 @@ export interface Services {
   readonly searches: Quota;
   /** Batches of files on their way to their reader. */
   readonly batches: Quota;
-  /** By `performance.now()`. */
-  readonly startedAt: number;
+  readonly health: HealthMonitor;
 }
 
 /** Opens the stores of a host; a damaged token store refuses with an `ApiError` that names file and position. */
@@ -102,7 +102,7 @@ export async function openServices(host: Host): Promise<Services> {
       message: "Too many batches of files are being read; take in the answers to those, then ask again.",
       retryAfter: 5,
     }),
-    startedAt: performance.now(),
+    health: new HealthMonitor(host.version),
   };
 }
 
