@@ -11,9 +11,9 @@ import { makeFixture } from "./fixture.mjs";
 import { canPin, cpuSeconds, load } from "./processes.mjs";
 
 const { values } = parseArgs({
-  options: { seconds: { type: "string", default: "2" }, only: { type: "string", default: "" } },
+  options: { seconds: { type: "string", default: "4" }, only: { type: "string", default: "" } },
 });
-const rounds = 5;
+const rounds = 9;
 const seconds = Number(values.seconds) / rounds;
 /** Until the compilers of both sides have done most of their work. */
 const warmUpSeconds = 1;
