@@ -1,51 +1,53 @@
 import { readdirSync, rmSync } from "node:fs";
-import { createRequire } from "node:module";
+import { createRequire, isBuiltin } from "node:module";
 import { join } from "node:path";
 import { defineConfig } from "rolldown";
 
 const require = createRequire(import.meta.url);
 const fullName = (id) => (id.startsWith("node:") ? id : `node:${id}`);
 
-/** What costs nothing to look at. */
-function plainEntries(builtin) {
-  const described = Object.entries(Object.getOwnPropertyDescriptors(builtin));
-  return described
-    .filter(([name, { get }]) => !get && name !== "default")
-    .map(([name, { value }]) => [name, value]);
-}
+const namesOf = (builtin) => Object.keys(builtin).filter((name) => name !== "default");
+
+/** Left out of the bundle where nobody uses it. */
+const read = (from, name) => `/*#__PURE__*/ (() => ${from}.${name})()`;
 
 /** Takes what is named and nothing else. */
-function plain(name) {
-  const lines = plainEntries(require(name)).map(([key]) => `export const ${key} = builtin.${key};`);
-  return `const builtin = process.getBuiltinModule("${name}");\n${lines.join("\n")}\nexport default builtin;\n`;
+function plain(id) {
+  const lines = namesOf(require(id)).map((name) => `export const ${name} = ${read("builtin", name)};`);
+  return `const builtin = /*#__PURE__*/ process.getBuiltinModule("${id}");
+${lines.join("\n")}
+export default builtin;
+`;
 }
 
-/** Offers functions and classes only, the classes not to be derived from; the first call loads the module. */
-function late(name) {
-  const functions = plainEntries(require(name)).filter(([, value]) => typeof value === "function");
-  const lines = functions.map(([key]) =>
-    /^[A-Z]/.test(key)
-      ? `export function ${key}(...args) { return new (load().${key})(...args); }`
-      : `export const ${key} = (...args) => load().${key}(...args);`,
-  );
-  return `const load = () => process.getBuiltinModule("${name}");\n${lines.join("\n")}\n`;
+/** The first call of a function or class loads the module; the classes are not to be derived from, nor asked for. */
+function late(id) {
+  const builtin = require(id);
+  const lines = namesOf(builtin).map((name) => {
+    if (typeof builtin[name] !== "function") return `export const ${name} = ${read("load()", name)};`;
+    return /^[A-Z]/.test(name)
+      ? `export function ${name}(...args) { return new (load().${name})(...args); }`
+      : `export const ${name} = (...args) => load().${name}(...args);`;
+  });
+  return `const load = () => process.getBuiltinModule("${id}");\n${lines.join("\n")}\n`;
 }
 
-const lean = new Map([
-  ["node:http", plain],
-  ["node:https", late],
-  ["node:crypto", plain],
-]);
+/** A start needs none of these. Most engines are beside the server and speak without TLS, which is 3 MB alone. */
+const lateIds = new Set(["node:https", "node:readline", "node:tls", "node:worker_threads"]);
 
 /**
- * An import of one of these modules looks at all that they offer, and what they offer behind a getter is loaded by that:
- * from Node 22 on the built-in HTTP client and web cryptography, 10 MB that the command does not need. TLS is three
- * more, and most engines are beside the server and speak without it.
+ * An import of a built-in module looks at all that it offers, and what it offers behind a getter is loaded by that:
+ * from Node 22 on the built-in HTTP client and web cryptography, 10 MB that the command does not need.
  */
 const leanBuiltins = {
   name: "lean-builtins",
-  resolveId: (id) => (lean.has(fullName(id)) ? `\0${fullName(id)}` : null),
-  load: (id) => (id[0] === "\0" ? lean.get(id.slice(1))?.(id.slice(1)) : null),
+  // What rolldown itself brings stands below everything else, and must import nothing of it.
+  resolveId: (id, importer, { kind }) =>
+    kind === "import-statement" && isBuiltin(id) && importer?.[0] !== "\0" ? `\0${fullName(id)}` : null,
+  load(id) {
+    if (!id.startsWith("\0node:")) return null;
+    return lateIds.has(id.slice(1)) ? late(id.slice(1)) : plain(id.slice(1));
+  },
 };
 
 /** The adapter of Node brings a whole HTTP client along, and looks for others; it needs the classes of messages. */
@@ -89,6 +91,8 @@ export default defineConfig({
   platform: "node",
   external: ["@parcel/watcher"],
   plugins: [leanBuiltins, leanFetch, asciiText, clearOld],
+  // Asks for the formats of compression, to no end, and loads it for that.
+  treeshake: { manualPureFunctions: ["getSupportedFormats"] },
   // jsonc-parser's default build is UMD, which cannot be bundled.
   resolve: { mainFields: ["module", "main"] },
   output: {
@@ -105,7 +109,7 @@ export default defineConfig({
       groups: [
         {
           name: "server",
-          test: /rolldown\/runtime|\/adapters\/(?:command|http-server|local\/(?:config|server|upgrade))\.js$/,
+          test: /^\0node:|\/adapters\/(?:command|http-server|local\/(?:config|server|upgrade))\.js$/,
         },
       ],
     },

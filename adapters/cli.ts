@@ -1,9 +1,7 @@
 #!/usr/bin/env node
-import * as nodeModule from "node:module";
-
 /** Node 22 keeps compiled code between starts when asked; older ones compile anew. */
 function enableCompileCache(): void {
-  const enable: unknown = Reflect.get(nodeModule, "enableCompileCache");
+  const enable: unknown = Reflect.get(process.getBuiltinModule("node:module"), "enableCompileCache");
   if (typeof enable === "function") enable();
 }
 

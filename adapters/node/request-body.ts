@@ -1,5 +1,5 @@
 import { IncomingMessage } from "node:http";
-import { MessageChannel } from "node:worker_threads";
+import { MessageChannel, type MessagePort } from "node:worker_threads";
 
 /**
  * Gives a request a body that can also be read with a reader of the mode `byob`, into memory of the reader's own, as
@@ -102,8 +102,14 @@ class ByteReader {
   }
 }
 
-const { port1: nowhere, port2 } = new MessageChannel();
-port2.close();
+/** A port whose other end is closed. Made when first needed: most servers receive no large body. */
+let nowhere: MessagePort | null = null;
+
+function toNowhere(): MessagePort {
+  const { port1, port2 } = new MessageChannel();
+  port2.close();
+  return port1;
+}
 
 /**
  * Frees the memory of a piece that was copied. As garbage a large body would have the collector run every few
@@ -111,5 +117,6 @@ port2.close();
  */
 function free({ buffer, byteLength }: Buffer): void {
   // A small piece may share its memory with others.
-  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength) nowhere.postMessage(null, [buffer]);
+  if (buffer instanceof ArrayBuffer && buffer.byteLength === byteLength)
+    (nowhere ??= toNowhere()).postMessage(null, [buffer]);
 }

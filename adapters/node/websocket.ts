@@ -1,7 +1,6 @@
 import { type IncomingMessage, Server, ServerResponse } from "node:http";
-import type { Socket } from "node:net";
+import { Server as NetServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
-import { Server as TlsServer, TLSSocket } from "node:tls";
 import { Response as FastResponse } from "@whatwg-node/server";
 import type { ApiError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/host.ts";
@@ -88,7 +87,7 @@ function singleHeaders({ headers }: IncomingMessage): [string, string][] {
 function replayAsPlain(req: IncomingMessage, socket: Socket, head: Buffer): void {
   // Node puts it there, which its types do not say.
   const server: unknown = Reflect.get(socket, "server");
-  if (!(server instanceof Server || server instanceof TlsServer)) {
+  if (!(server instanceof NetServer)) {
     socket.destroy();
     return;
   }
@@ -100,7 +99,8 @@ function replayAsPlain(req: IncomingMessage, socket: Socket, head: Buffer): void
   }
   socket.removeAllListeners("error");
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
-  server.emit(server instanceof TlsServer ? "secureConnection" : "connection", socket);
+  // A server of HTTPS is none of `node:http`.
+  server.emit(server instanceof Server ? "connection" : "secureConnection", socket);
 }
 
 async function serveWebSocket(
@@ -111,7 +111,8 @@ async function serveWebSocket(
   tunnels: Tunnels,
 ): Promise<void> {
   const caller = holdCaller(socket, head);
-  const scheme = socket instanceof TLSSocket ? "https" : "http";
+  // Node's own way to tell them apart without the class, which would load TLS.
+  const scheme = Reflect.get(socket, "encrypted") === true ? "https" : "http";
   const url = `${scheme}://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
   const request = new Request(url, { headers: singleHeaders(req), signal: caller.gone });
   const answer = await options.answer(rawUrl(request, url));
