@@ -95,6 +95,7 @@ const writeRaw = route({
     const { request, workspace, services } = context;
     const { storage } = workspace;
     insistOnPlainBody(request);
+    refuseForm(request);
     if (request.headers.has("content-range")) {
       throw new ApiError(
         "invalid_payload",
@@ -200,6 +201,15 @@ async function isLink(storage: ReadableStorage, file: string, entry: Entry): Pro
   const names = new Set([file.slice(slash + 1)]);
   const entries = await storage.list(file.slice(0, Math.max(0, slash)), { names });
   return !entries?.some((listed) => listed.path === file);
+}
+
+/** A form is taken for what it carries by whoever sends one; its own bytes are no file that anybody means to write. */
+function refuseForm({ headers }: Request): void {
+  if (!/^\s*multipart\/form-data\s*(?:;|$)/i.test(headers.get("content-type") ?? "")) return;
+  throw new ApiError(
+    "unsupported_media_type",
+    "The body is a form (multipart/form-data), which would be stored with its boundaries: send the bytes of the file themselves, with curl -T FILE or --data-binary @FILE instead of -F.",
+  );
 }
 
 function insistOnConditions(request: Request, file: string, entry: Entry | null): void {

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { leftovers } from "../storage/temporary-dir.ts";
 import { sha256Hex } from "../../lib/hash.ts";
 import { createMemoryStorage } from "../../adapters/storage/memory.ts";
+import { formOf } from "../support/forms.ts";
 import {
   configOf,
   put,
@@ -204,6 +205,23 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
     expect([refused.status, refused.json.code]).toEqual([415, "unsupported_media_type"]);
     const plain = { "content-encoding": "identity" };
     expect((await raw(subject, "PUT", "plain", { body: "x", headers: plain })).status).toBe(201);
+  });
+
+  test("a form is a 415 that says how to send the file itself, and nothing of it stays", async () => {
+    using subject = await start(kind);
+    const { body, headers } = formOf([{ name: "file", filename: "a.bin", body: "bytes" }]);
+    for (const type of [headers["content-type"] ?? "", "Multipart/Form-Data"]) {
+      const refused = await raw(subject, "PUT", "form", { body, headers: { "content-type": type } });
+      expect([refused.status, refused.json.code]).toEqual([415, "unsupported_media_type"]);
+      expect(refused.json.message).toMatch(/-T FILE or --data-binary @FILE/);
+    }
+    expect((await raw(subject, "GET", "form")).status).toBe(404);
+    if (subject.dir) expect(leftovers(subject.dir)).toEqual([]);
+    // What curl says of --data-binary, and a stored form.
+    for (const type of ["application/x-www-form-urlencoded", "multipart/related; boundary=x"]) {
+      const made = await raw(subject, "PUT", `as-${type[0]}`, { body, headers: { "content-type": type } });
+      expect(made.status).toBe(201);
+    }
   });
 
   test("stat tells what a path is", async () => {
