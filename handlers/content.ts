@@ -2,6 +2,7 @@ import * as v from "valibot";
 import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { ApiError } from "../lib/errors.ts";
+import { fileNotFound } from "../lib/files/download.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
@@ -43,7 +44,7 @@ const readContent = route({
     const { storage } = context.workspace;
     const file = await resolveMarkdown(context, context.query.path);
     const before = await storage.stat(file);
-    if (before?.kind !== "file") throw fileNotFound(file);
+    if (before?.kind !== "file") throw fileNotFound(file, before);
     insistOnOpenFile(context, before);
     const found = await storage.readFile(file, { maxBytes });
     if (!found) throw fileNotFound(file);
@@ -185,10 +186,6 @@ function decode(file: string, bytes: Uint8Array): string {
       { cause },
     );
   }
-}
-
-function fileNotFound(file: string): ApiError {
-  return new ApiError("file_not_found", `There is no file ${JSON.stringify(file)} in this workspace.`);
 }
 
 /** The endpoints of single markdown files (wire contract, 10.12). */

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Plan } from "../lib/changes/plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
-import { download, preconditionFailed } from "../lib/files/download.ts";
+import { download, fileNotFound, preconditionFailed } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
 import { checkWriteConditions, etagOf } from "../lib/http/conditions.ts";
 import { insistOnPlainBody } from "../lib/http/content-encoding.ts";
@@ -30,7 +30,7 @@ const readRaw = route({
     const { storage } = context.workspace;
     const file = await resolveClientPath(storage, context.query.path);
     return download(context.request, storage, file, {
-      missing: () => notFound(file),
+      missing: (entry) => fileNotFound(file, entry),
       check: (entry) => insistOnOpenFile(context, entry),
     });
   },
@@ -55,7 +55,7 @@ const statFile = route({
     const { storage } = context.workspace;
     const file = await resolveClientPath(storage, context.query.path);
     const entry = await storage.stat(file);
-    if (!entry) throw notFound(file);
+    if (!entry) throw fileNotFound(file);
     const { kind, size, mtimeMs, revision } = entry;
     const mediaType = kind === "file" ? { mediaType: mediaTypeOf(file) } : {};
     return {
@@ -172,11 +172,11 @@ const removeRaw = route({
       async plan(view) {
         const { storage } = workspace;
         const looked = await storage.stat(file);
-        if (!looked) throw notFound(file);
+        if (!looked) throw fileNotFound(file);
         // A link is removed itself, so the revision of what it points to must not be insisted on.
         const link = await isLink(storage, file, looked);
         const entry = link ? looked : await view.stat(file);
-        if (!entry) throw notFound(file);
+        if (!entry) throw fileNotFound(file);
         insistOnConditions(context.request, file, entry);
         if (entry.kind === "dir" && !link && !recursive) {
           throw new ApiError(
@@ -214,10 +214,6 @@ function refuseForm({ headers }: Request): void {
 
 function insistOnConditions(request: Request, file: string, entry: Entry | null): void {
   if (!checkWriteConditions(request.headers, entry)) throw preconditionFailed(file, entry);
-}
-
-function notFound(file: string): ApiError {
-  return new ApiError("file_not_found", `There is no file ${JSON.stringify(file)} in this workspace.`);
 }
 
 function tooLarge(maxBytes: number, size: number): ApiError {

@@ -11,8 +11,8 @@ const attempts = 5;
 
 /** What the endpoint has to say of a file. */
 export interface DownloadRules {
-  /** What is thrown when there is no such file. */
-  missing(): ApiError;
+  /** What is thrown when there is no such file, but perhaps something else. */
+  missing(entry: Entry | null): ApiError;
   /** Throws when the caller may not have it. */
   check(entry: Entry): void;
 }
@@ -29,13 +29,13 @@ export async function download(
 ): Promise<Reply> {
   for (let attempt = 1; ; attempt += 1) {
     const entry = await storage.stat(path);
-    if (entry?.kind !== "file") throw rules.missing();
+    if (entry?.kind !== "file") throw rules.missing(entry);
     rules.check(entry);
     const plan = planAnswer(request, entry);
     if (plan.status === 304 || request.method === "HEAD")
       return { status: plan.status, headers: plan.headers, stream: null };
     const opened = await storage.read(path, plan.range ? { range: plan.range } : {});
-    if (!opened) throw rules.missing();
+    if (!opened) throw rules.missing(null);
     const reply = await answerWith(opened, { request, plan, rules }).catch(async (error: unknown) => {
       await opened.body.cancel();
       throw error;
@@ -118,6 +118,17 @@ function unsatisfiable(entry: Entry): ApiError {
     { size: entry.size },
     { headers: { "content-range": `bytes */${entry.size}` } },
   );
+}
+
+/** The 404 of a path in a workspace where no file is; `entry` is what is there instead. */
+export function fileNotFound(path: string, entry: Entry | null = null): ApiError {
+  const name = JSON.stringify(path);
+  const messages = {
+    dir: `${name} is a directory, not a file; the catalog of a file session lists what is in it.`,
+    other: `${name} is a pipe, a device or a socket, not a file.`,
+    file: `There is no file ${name} in this workspace.`,
+  };
+  return new ApiError("file_not_found", messages[entry?.kind ?? "file"]);
 }
 
 /** A condition of the request does not hold; the answer says what the file is at now (null: it does not exist). */

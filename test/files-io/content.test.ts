@@ -131,7 +131,10 @@ describe.each(["memory", "disk"] as const)("single markdown files over %s", (kin
     await put(subject.storage, "d.md/x", "");
     await put(subject.storage, "big.md", "x".repeat(5_000_001));
     expect((await read(subject, "nope.md")).json.code).toBe("file_not_found");
-    expect((await read(subject, "d.md")).json.code).toBe("file_not_found");
+    expect((await read(subject, "d.md")).json).toMatchObject({
+      code: "file_not_found",
+      message: expect.stringContaining('"d.md" is a directory'),
+    });
     expect((await read(subject, "d.md/x")).json.code).toBe("invalid_path");
     expect(await read(subject, "big.md")).toMatchObject({
       status: 413,

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { lstatSync, symlinkSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
@@ -21,6 +22,8 @@ const raw = (
   path: string,
   options: RequestOptions = {},
 ): Promise<Exchange> => client.send(method, `${ws}/files/raw?path=${encodeURIComponent(path)}`, options);
+
+const noFile = (words: string): unknown[] => [404, "file_not_found", expect.stringContaining(words)];
 
 describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
   test("any bytes go in and come out; parents are made; 201, then 200", async () => {
@@ -222,6 +225,19 @@ describe.each(["memory", "disk"] as const)("raw bytes over %s", (kind) => {
       const made = await raw(subject, "PUT", `as-${type[0]}`, { body, headers: { "content-type": type } });
       expect(made.status).toBe(201);
     }
+  });
+
+  test("a directory is a 404 that says that it is one, as long as nothing else is there", async () => {
+    using subject = await start(kind);
+    await put(subject.storage, "d/x", "");
+    const told = async (path: string): Promise<unknown[]> => {
+      const { status, json } = await raw(subject, "GET", path);
+      return [status, json.code, json.message];
+    };
+    expect(await told("d")).toEqual(noFile('"d" is a directory'));
+    expect(await told("e")).toEqual(noFile('There is no file "e"'));
+    if (subject.dir) execFileSync("mkfifo", [join(subject.dir, "p")]);
+    expect(await told("p")).toEqual(noFile(subject.dir ? '"p" is a pipe' : "There is no file"));
   });
 
   test("stat tells what a path is", async () => {
