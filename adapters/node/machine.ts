@@ -23,7 +23,8 @@ export function realDirectory(path: string): string | null {
 /** What keeps a directory from being served, as the end of a sentence; null when nothing does. */
 export function workspaceProblem(path: string, readOnly: boolean): string | null {
   try {
-    if (!statSync(path).isDirectory()) return "is no directory: its endpoints answer with errors";
+    if (!statSync(path).isDirectory())
+      return "is a file, not a directory: its endpoints answer with errors. Name the directory to serve";
   } catch (error) {
     const code = errorCode(error);
     if (code === "ENOENT") return "is not there: it reads as empty, and the first write makes it";

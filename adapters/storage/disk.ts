@@ -2,7 +2,7 @@ import { StorageError } from "../../lib/storage.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { Appender } from "./disk/append.ts";
 import { Committer } from "./disk/commit.ts";
-import { nodeFs, storageError } from "./disk/fs.ts";
+import { nodeFs } from "./disk/fs.ts";
 import type { DiskFs } from "./disk/fs.ts";
 import { TemporaryNames } from "./disk/names.ts";
 import { readStream, readWhole, statPath } from "./disk/read.ts";
@@ -133,7 +133,7 @@ class Disk implements DiskStorage {
   async recover(): Promise<void> {
     if (this.#options.readOnly) return;
     const { kept, failed } = await recoverJournals(this.#context).catch((error: unknown) => {
-      throw storageError(error, "");
+      throw this.#context.tree.refusal(error, "");
     });
     if (this.#options.flat) {
       await sweep(this.#context, "", kept, () => false);

@@ -192,7 +192,7 @@ describe("a start", () => {
     const server = await start({ flags });
     const log = server.log();
     expect(log).toContain(`Workspace ${join(home, "missing")} is not there: it reads as empty`);
-    expect(log).toContain(`Workspace ${join(home, "a-file")} is no directory: its endpoints answer`);
+    expect(log).toContain(`Workspace ${join(home, "a-file")} is a file, not a directory: its endpoints`);
     expect(log).toContain(`Workspace ${join(home, "a-file/below")} cannot be reached (ENOTDIR)`);
     expect(log.match(/: Workspace /g)).toHaveLength(3);
     const { json } = await server.request<{ items: Json[] }>("GET", "/workspaces");
@@ -220,6 +220,16 @@ describe("a start", () => {
     const records = server
       .log()
       .trimEnd()
+    const id = String(json.items[2]?.["id"]);
+    const told = {
+      status: 400,
+      json: { code: "invalid_path", message: expect.stringContaining(`"${join(home, "a-file")}" is not a`) },
+    };
+    expect(json.items[2]?.["problem"]).toMatchObject(told.json);
+    expect(await server.request("GET", `/workspace/${id}/config`)).toMatchObject(told);
+    const spec = { json: { spec: "one" } };
+    expect(await server.request("POST", `/workspace/${id}/plugins`, spec)).toMatchObject(told);
+    expect(await server.request("GET", `/workspace/${id}/files/raw?path=a.txt`)).toMatchObject(told);
       .split("\n")
       .map((line) => JSON.parse(line) as { body: string; attributes: Record<string, unknown> });
     expect(records.map((record) => record.body).join("\n")).toMatch(/listening on[^]*GET \/whoami 200 \d+ms/);

@@ -2,6 +2,7 @@ import * as fs from "node:fs";
 import { promisify } from "node:util";
 import { StorageError } from "../../../lib/storage.ts";
 import type { StorageErrorCode } from "../../../lib/storage.ts";
+import { quote } from "../refusals.ts";
 
 /** What `lstat` and `fstat` tell that the storage uses. */
 export type Stats = fs.Stats;
@@ -129,17 +130,12 @@ const reasons: Record<string, [StorageErrorCode, string]> = {
   ENFILE: ["io", "cannot be opened: the system has too many files open"],
 };
 
-/** Turns whatever a system call threw into a StorageError that names the relative path. */
-export function storageError(error: unknown, path: string): StorageError {
+/** Turns whatever a system call threw into a StorageError that names the relative path, or what it is `shown` as. */
+export function storageError(error: unknown, path: string, shown: string = path): StorageError {
   if (error instanceof StorageError) return error;
   const code = errno(error);
   const [kind, reason] = reasons[code] ?? ["io", `could not be accessed${code ? ` (${code})` : ""}`];
-  return new StorageError(
-    kind,
-    `${path === "" ? "The root" : JSON.stringify(path)} ${reason}.`,
-    { path },
-    error,
-  );
+  return new StorageError(kind, `${quote(shown)} ${reason}.`, { path }, error);
 }
 
 const exhaustion: ReadonlySet<string> = new Set(["ENOSPC", "EMFILE", "ENFILE", "ENOMEM"]);

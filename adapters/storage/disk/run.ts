@@ -1,6 +1,5 @@
 import { constants } from "node:fs";
 import { StorageError } from "../../../lib/storage.ts";
-import { storageError } from "./fs.ts";
 import { areHeld, dropJournal, redoHeld, settleHeld } from "./held.ts";
 import { markUndo, writeJournal } from "./journal.ts";
 import type { HoldingJournal, Journal } from "./journal.ts";
@@ -234,7 +233,7 @@ export async function finishJournal(context: DiskContext, name: string, journal:
     await syncDirs(context, steps.flatMap(touched));
     await cleanUp(context, dirs, steps, name);
   } catch (error) {
-    throw storageError(error, "");
+    throw context.tree.refusal(error, "");
   } finally {
     dirs.close();
   }

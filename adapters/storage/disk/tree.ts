@@ -129,14 +129,19 @@ export class DiskTree {
       // Such a name may be an undecodable one, and then comparing strings would prove nothing.
       if (real.includes("\uFFFD")) throw new StorageError("io", "The name of the root is not valid UTF-8.");
       if (this.fs.lstatSync(real)?.isDirectory() !== true) {
-        throw new StorageError("not_a_directory", "The root is not a directory.");
+        throw new StorageError("not_a_directory", `${quote(this.location)} is not a directory.`);
       }
       this.#real = real;
       return real;
     } catch (error) {
       if (errno(error) === "ENOENT") return null;
-      throw storageError(error, "");
+      throw this.refusal(error, "");
     }
+  }
+
+  /** What a system call threw, as a StorageError: of the root itself it tells where that is, which no relative path does. */
+  refusal(error: unknown, path: string): StorageError {
+    return storageError(error, path, path === "" ? this.location : path);
   }
 
   /** Creates the root when it is missing, so that it survives a power cut. */
@@ -150,7 +155,7 @@ export class DiskTree {
     for (const dir of missing) this.#makeDir(dir, mode);
     // Each is a new name in the one above.
     for (const dir of missing) await this.#syncAbove(dirname(dir));
-    if (this.realRoot() === null) throw new StorageError("io", "The root cannot be created.");
+    if (this.realRoot() === null) throw new StorageError("io", `${quote(this.location)} cannot be created.`);
   }
 
   /**
@@ -167,11 +172,11 @@ export class DiskTree {
       if (code === "ENOENT")
         throw new StorageError(
           "io",
-          "The root cannot be created: no directory can be made there.",
+          `${quote(this.location)} cannot be created: no directory can be made there.`,
           {},
           error,
         );
-      throw storageError(error, "");
+      throw this.refusal(error, "");
     }
   }
 
@@ -228,7 +233,7 @@ export class DiskTree {
     } catch (error) {
       const code = errno(error);
       if (code === "ENOENT" || code === "ENOTDIR") return null;
-      throw storageError(error, path);
+      throw this.refusal(error, path);
     } finally {
       if (fd !== null) this.fs.closeSync(fd);
     }
@@ -323,7 +328,7 @@ export class DiskTree {
       return new Dir(this, rel, fd);
     } catch (error) {
       if (fd >= 0) this.fs.closeSync(fd);
-      throw storageError(error, rel);
+      throw this.refusal(error, rel);
     }
   }
 

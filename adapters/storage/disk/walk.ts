@@ -98,7 +98,7 @@ async function listOnce(
     dir = tree.openDir(found.rel, true);
     await scan(tree, dir, path, new Slices(), (entry) => entries.push(entry), names && tellable(names));
   } catch (error) {
-    throw storageError(error, path);
+    throw tree.refusal(error, path);
   } finally {
     dir?.close();
   }
