@@ -28,13 +28,19 @@ function complain(text: string): void {
   process.stderr.write(`openwork-server: ${text}\n`);
 }
 
-/** A workspace that is not what it should be would look as if it were empty. */
-function badWorkspaces({ workspaces, readOnly }: ServerConfig): string[] {
-  return workspaces
+/** Directories that the server runs with, but not as it should. */
+function directoryWarnings({ workspaces, readOnly, dataDir }: ServerConfig): string[] {
+  // Else the first write that is made tells, when it cannot be recorded.
+  const unwritable = canWriteTo(dataDir)
+    ? []
+    : [`The data directory ${dataDir} cannot be written: no write would be in the audit log.`];
+  // A workspace that is not what it should be would look as if it were empty.
+  const bad = workspaces
     .filter(({ workspaceType }) => workspaceType === "local")
     .map(({ path }) => [path, workspaceProblem(path, readOnly)] as const)
     .filter(([, problem]) => problem !== null)
     .map(([path, problem]) => `Workspace ${path} ${problem}.`);
+  return [...unwritable, ...bad];
 }
 
 /** Reads flags, environment and settings file; null when the command line only asked for a text. */
@@ -60,12 +66,7 @@ async function readSettings(argv: readonly string[]): Promise<Settings | null> {
   const missing =
     text === null && named ? [`The settings file ${path} does not exist; defaults are used.`] : [];
   const mistyped = await mistypedKeyWarnings(file, path);
-  // Else the first write that is made tells, when it cannot be recorded.
-  const unwritable = canWriteTo(config.dataDir)
-    ? []
-    : [`The data directory ${config.dataDir} cannot be written: no write would be in the audit log.`];
-  const all = [...unknown, ...missing, ...mistyped, ...warnings, ...unwritable, ...badWorkspaces(config)];
-  for (const warning of all) complain(warning);
+  for (const warning of [...unknown, ...missing, ...mistyped, ...warnings]) complain(warning);
   return { config, verbose: isVerbose(flags) };
 }
 
@@ -119,6 +120,8 @@ async function serve({ config, verbose }: Settings): Promise<void> {
   });
   stopOnSignal(server, engine);
   reportCrashes(server);
+  // Only now: where one keeps the server from starting, that is all there is to say.
+  for (const warning of directoryWarnings(config)) complain(warning);
   // Whoever reads the log may go away before the server does.
   process.stdout.on("error", () => {});
   process.on("exit", server.flushLog);

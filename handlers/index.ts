@@ -98,8 +98,8 @@ export interface HandlerOptions {
 
 /**
  * Opens the stores of a host and returns its handler. Two handlers in one process share nothing.
- * Throws an `ApiError` `token_store_damaged` when the token store cannot be read: nothing is served then; and a
- * TypeError for a base path that is none.
+ * Throws an `ApiError` `token_store_damaged` when the token store makes no sense, and a `StorageError` when it or the
+ * data directory cannot be used: nothing is served then; and a TypeError for a base path that is none.
  */
 export function createHandler(
   host: Host,

@@ -7,6 +7,7 @@ import { FileSessions } from "./files/sessions.ts";
 import { HealthMonitor } from "./health.ts";
 import type { Host } from "./host.ts";
 import { Quota } from "./quota.ts";
+import { StorageError } from "./storage.ts";
 import { TokenStore } from "./tokens.ts";
 import { WorkspaceRegistry } from "./workspaces.ts";
 
@@ -55,12 +56,30 @@ export interface Services {
   readonly health: HealthMonitor;
 }
 
+/** Throws what a store cannot be opened for, with what the store is to the server and how to choose another. */
+function unusable({ what, instead }: { what: string; instead: string }): (error: unknown) => never {
+  return (error) => {
+    if (!(error instanceof StorageError)) throw error;
+    const { code, message, details } = error;
+    throw new StorageError(code, `${what} cannot be used: ${message} ${instead}`, { ...details }, error);
+  };
+}
+
 /** Opens the stores of a host; a damaged token store refuses with an `ApiError` that names file and position. */
 export async function openServices(host: Host): Promise<Services> {
-  await Promise.all([host.data.recover(), host.tokenStore.storage.recover()]);
-  const tokens = new TokenStore(host.tokenStore);
-  await tokens.load();
-  const workspaces = await WorkspaceRegistry.open(host);
+  const { data, tokenStore } = host;
+  const noData = unusable({
+    what: `The data directory ${data.location}`,
+    instead: "Put that right, or name another directory with OPENWORK_DATA_DIR.",
+  });
+  const noTokens = unusable({
+    what: `The token store ${tokenStore.storage.location}/${tokenStore.path}`,
+    instead: "Put that right, or name another file with OPENWORK_TOKEN_STORE.",
+  });
+  await Promise.all([data.recover().catch(noData), tokenStore.storage.recover().catch(noTokens)]);
+  const tokens = new TokenStore(tokenStore);
+  await tokens.load().catch(noTokens);
+  const workspaces = await WorkspaceRegistry.open(host).catch(noData);
   const authenticator = new Authenticator(host.config.clientToken, host.config.hostToken, tokens);
   const approvals = new ApprovalStore({ timeoutMs: host.config.approval.timeoutMs, ...approvalCaps });
   const audit = new AuditLog(host.data);

@@ -54,9 +54,12 @@ function ancestorsOf(path: string): Ancestor[] {
 
 /** Settings are often links into a folder of dotfiles: there the file itself is, and there it is replaced. */
 function linkTarget(path: string): string {
-  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() && existsSync(path)
-    ? realpathSync(path)
-    : path;
+  try {
+    return lstatSync(path).isSymbolicLink() ? realpathSync(path) : path;
+  } catch {
+    // Whoever reads it finds nothing, or tells what is wrong there.
+    return path;
+  }
 }
 
 /** Files beside each other share one storage, so that one of them never sweeps the other's unfinished write. */

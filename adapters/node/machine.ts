@@ -50,6 +50,14 @@ function errorCode(error: unknown): string {
   return String((error instanceof Error && Reflect.get(error, "code")) || error);
 }
 
+/** Why a file cannot be read, in words. */
+const unreadable: Readonly<Record<string, string>> = {
+  EISDIR: "it is a directory",
+  ENOTDIR: "on the way to it is a file where a directory should be",
+  EACCES: "this user may not read it",
+  ELOOP: "it is a link that leads back to itself",
+};
+
 /** The text of the settings file; null when there is none. Anything else that keeps it from being read stops the start. */
 export function readSettingsFile(path: string): string | null {
   let bytes: Uint8Array;
@@ -58,7 +66,11 @@ export function readSettingsFile(path: string): string | null {
   } catch (error) {
     const code = errorCode(error);
     if (code === "ENOENT") return null;
-    throw new ConfigError(`${path} cannot be read: ${code}.`, { cause: error });
+    const reason = unreadable[code] ?? "the system refuses it";
+    throw new ConfigError(
+      `The settings file ${path} cannot be read: ${reason} (${code}). Put that right, or name another file with --config.`,
+      { cause: error },
+    );
   }
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);

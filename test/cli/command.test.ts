@@ -108,9 +108,30 @@ describe("a start that is refused exits with 1 and says why", () => {
   test("I23: a settings file of the wrong shape, a directory, and one that is no text", async () => {
     await settings('{"approval": {"timeoutMs": "x"}}');
     expect((await start([])).stderr).toContain('approval.timeoutMs must be a number, got "x"');
-    expect((await start(["--config", home])).stderr).toContain("cannot be read: EISDIR");
+    expect((await start(["--config", home])).stderr).toBe(
+      `openwork-server: The settings file ${home} cannot be read: it is a directory (EISDIR). Put that right, or name another file with --config.\n`,
+    );
     await writeFile(join(home, "latin1.json"), Buffer.from([0x7b, 0xff, 0x7d]));
     expect((await start(["--config", join(home, "latin1.json")])).stderr).toContain("is not UTF-8 text");
+  });
+  test.each([
+    ["a token store that is a directory", "OPENWORK_TOKEN_STORE", "dir", "is a directory."],
+    ["a token store below a file", "OPENWORK_TOKEN_STORE", "file/tokens.json", "not a directory."],
+    ["a data directory that is a file", "OPENWORK_DATA_DIR", "file", "is not a directory."],
+    ["a data directory below a file", "OPENWORK_DATA_DIR", "file/data", "not a directory."],
+    ["a data directory that leads to itself", "OPENWORK_DATA_DIR", "loop", "leads nowhere"],
+    ["a memory of workspaces that is a directory", "OPENWORK_DATA_DIR", "data", '"workspaces.json" is a'],
+  ])("%s: one line with its path and what is wrong", async (_, variable, name, wrong) => {
+    await mkdir(join(home, "dir"));
+    await mkdir(join(home, "data/workspaces.json"), { recursive: true });
+    await writeFile(join(home, "file"), "");
+    await symlink(join(home, "loop"), join(home, "loop"));
+    const path = join(home, name);
+    const { code, stdout, stderr } = await start(["--port", "0"], { [variable]: path });
+    const lines = stderr.trimEnd().split("\n");
+    expect([code, stdout, lines]).toEqual([1, "", [expect.stringContaining(`${path} cannot be used: `)]]);
+    expect(lines[0]).toContain(wrong);
+    expect(lines[0]).toContain(`with ${variable}.`);
   });
   test("I22: a damaged token store is named, and not overwritten", async () => {
     const store = join(home, "t.json");
@@ -164,12 +185,8 @@ describe("a start", () => {
     expect(server.log()).not.toContain("data directory");
     expect((await server.request("GET", "/health")).status).toBe(200);
   });
-  test("a data directory that cannot be written is told by its name", async () => {
+  test("whether a data directory can be written is found out by trying", async () => {
     await writeFile(join(home, "file"), "");
-    const { stderr } = await run(["--port", "0"], {
-      env: { HOME: home, OPENWORK_TOKEN: "ct", OPENWORK_DATA_DIR: join(home, "file/data") },
-    });
-    expect(stderr).toContain(`The data directory ${join(home, "file/data")} cannot be written`);
     expect([canWriteTo(home), canWriteTo(join(home, "new/deep")), canWriteTo(join(home, "file"))]).toEqual([
       true,
       true,
@@ -203,6 +220,16 @@ describe("a start", () => {
       [join(home, "a-file"), "invalid_path"],
       [join(home, "a-file/below"), "invalid_path"],
     ]);
+    const id = String(json.items[2]?.["id"]);
+    const told = {
+      status: 400,
+      json: { code: "invalid_path", message: expect.stringContaining(`"${join(home, "a-file")}" is not a`) },
+    };
+    expect(json.items[2]?.["problem"]).toMatchObject(told.json);
+    expect(await server.request("GET", `/workspace/${id}/config`)).toMatchObject(told);
+    const spec = { json: { spec: "one" } };
+    expect(await server.request("POST", `/workspace/${id}/plugins`, spec)).toMatchObject(told);
+    expect(await server.request("GET", `/workspace/${id}/files/raw?path=a.txt`)).toMatchObject(told);
   });
   test("I95: a link to the workspace is not a second one", async () => {
     const real = await freshDirectory("real");
@@ -220,16 +247,6 @@ describe("a start", () => {
     const records = server
       .log()
       .trimEnd()
-    const id = String(json.items[2]?.["id"]);
-    const told = {
-      status: 400,
-      json: { code: "invalid_path", message: expect.stringContaining(`"${join(home, "a-file")}" is not a`) },
-    };
-    expect(json.items[2]?.["problem"]).toMatchObject(told.json);
-    expect(await server.request("GET", `/workspace/${id}/config`)).toMatchObject(told);
-    const spec = { json: { spec: "one" } };
-    expect(await server.request("POST", `/workspace/${id}/plugins`, spec)).toMatchObject(told);
-    expect(await server.request("GET", `/workspace/${id}/files/raw?path=a.txt`)).toMatchObject(told);
       .split("\n")
       .map((line) => JSON.parse(line) as { body: string; attributes: Record<string, unknown> });
     expect(records.map((record) => record.body).join("\n")).toMatch(/listening on[^]*GET \/whoami 200 \d+ms/);
