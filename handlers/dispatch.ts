@@ -1,6 +1,6 @@
 import type { Awaitable } from "../lib/awaitable.ts";
 import { anonymous, type Access, type Caller } from "../lib/caller.ts";
-import { ApiError, toApiError } from "../lib/errors.ts";
+import { ApiError, isForeseen, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
@@ -92,11 +92,16 @@ export class Dispatcher {
   #errorReply(error: unknown, call: { error?: string | undefined }): HttpReply {
     const known = toApiError(error);
     call.error = known.message;
-    if (known.status >= 500 && known.cause !== undefined) {
-      const { cause } = known;
-      const stack = (cause instanceof Error && cause.stack) || String(cause);
-      const attributes = { "exception.stacktrace": stack };
-      this.#services.host.log("ERROR", `A request failed with ${known.code}`, attributes);
+    const { cause } = known;
+    if (known.status >= 500 && cause !== undefined) {
+      const { log } = this.#services.host;
+      const what = `A request failed with ${known.code}`;
+      // A full disk fails every write alike: a sentence says it all, and says it again with each.
+      if (isForeseen(cause)) log("ERROR", `${what}: ${cause.message}`);
+      else
+        log("ERROR", what, {
+          "exception.stacktrace": (cause instanceof Error && cause.stack) || String(cause),
+        });
     }
     return {
       status: known.status,

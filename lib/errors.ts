@@ -133,6 +133,22 @@ function isMissingModule(error: unknown): boolean {
   return error instanceof Error && Reflect.get(error, "code") === "ERR_MODULE_NOT_FOUND";
 }
 
+/**
+ * Whether an error says in a sentence all that there is to know, so that the way to it helps nobody: what this server
+ * refuses by itself, and what the system refused a storage. Anything else that a storage met is a fault in a program.
+ */
+export function isForeseen(error: unknown): error is ApiError | StorageError {
+  if (error instanceof ApiError) return true;
+  if (!(error instanceof StorageError)) return false;
+  const { cause } = error;
+  return cause === undefined || isForeseen(cause) || isSystemError(cause);
+}
+
+/** Every runtime puts the system's code on such an error. */
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && /^E[A-Z0-9]+$/.test(String(Reflect.get(error, "code")));
+}
+
 /** The one mapping from anything thrown to what the client is told; the unexpected keeps its details to the log. */
 export function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error;
