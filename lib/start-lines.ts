@@ -11,9 +11,16 @@ function localUrl(host: string, port: number): string {
   return serverUrl(local, port);
 }
 
-function workspaceLines({ workspaces }: ServerConfig): string[] {
+function workspaceLines({ workspaces, configPath, tokenSource }: ServerConfig): string[] {
   if (workspaces.length === 0) {
-    return ["No workspace is configured: start with --workspace PATH, or list some in the settings file."];
+    const hint = `No workspace is configured, so nothing is served: start with --workspace PATH, or list some in OPENWORK_WORKSPACES or ${configPath}.`;
+    const isLaunched = tokenSource.client !== "generated" && tokenSource.host !== "generated";
+    return isLaunched
+      ? [
+          hint,
+          "The current directory is served by itself only where a token is generated; both are configured.",
+        ]
+      : [hint];
   }
   const list = workspaces.map((workspace) => `  ${workspace.path} (${workspace.id})`);
   return [`Workspaces: ${workspaces.length}`, ...list];

@@ -82,8 +82,18 @@ describe("start lines", () => {
     const both = config({ env: noTokens });
     expect(startLines(both, bound).at(-1)).toContain(`Bearer ${both.clientToken}`);
   });
-  test("without a workspace there is a hint", () => {
-    expect(startLines(config(), bound)[1]).toContain("--workspace");
+  test("without a workspace it is said that nothing is served, how to change that, and why not the current directory", () => {
+    const nothing = expect.stringMatching(
+      /^No workspace is configured, so nothing is served: start with --workspace PATH, .*\/home\/u\/\.config\/openwork\/server\.json\.$/,
+    );
+    expect(startLines(config(), bound).slice(1, 3)).toEqual([
+      nothing,
+      "The current directory is served by itself only where a token is generated; both are configured.",
+    ]);
+    const unnamed = config({ cwd: "/", env: { OPENWORK_HOST_TOKEN: undefined } });
+    const lines = startLines(unnamed, bound);
+    expect(lines).toContainEqual(nothing);
+    expect(lines.join("\n")).not.toContain("both are configured");
   });
   test("the next step can be connected to, whatever is bound", () => {
     expect(startLines(config(), { host: "0.0.0.0", port: 1 }).at(-1)).toContain("http://127.0.0.1:1/");
