@@ -15,7 +15,14 @@ import { startLines, verboseLines } from "../lib/start-lines.ts";
 import { version } from "../lib/version.ts";
 import type { EngineProcess } from "./engine-process.ts";
 import type { RunningServer } from "./local/server.ts";
-import { canWriteTo, readSettingsFile, realDirectory, workspaceProblem } from "./node/machine.ts";
+import {
+  canWriteTo,
+  ignoresHangUp,
+  leaveTerminal,
+  readSettingsFile,
+  realDirectory,
+  workspaceProblem,
+} from "./node/machine.ts";
 import { startServer } from "./runtime.ts";
 
 /** What a command line, an environment and a settings file come to. */
@@ -70,8 +77,10 @@ async function readSettings(argv: readonly string[]): Promise<Settings | null> {
   return { config, verbose: isVerbose(flags) };
 }
 
-/** The first signal lets running requests finish (I99), a second one does not wait. */
+/** The first signal lets running requests finish (I99), a second one from a person does not wait. */
 function stopOnSignal(server: RunningServer, engine: EngineProcess | undefined): void {
+  // Before the first listener: Deno takes them all over with it.
+  const staysUp = ignoresHangUp();
   let stopping = false;
   async function stop(): Promise<void> {
     if (stopping) process.exit(130);
@@ -87,6 +96,13 @@ function stopOnSignal(server: RunningServer, engine: EngineProcess | undefined):
   }
   process.on("SIGTERM", () => void stop());
   process.on("SIGINT", () => void stop());
+  // A terminal that closes tells it, and then its shell does once more: that is nobody's wish to hurry.
+  process.on("SIGHUP", () => {
+    if (stopping || staysUp) return;
+    // After everything else that happens then, which may still write to it.
+    process.on("exit", leaveTerminal);
+    void stop();
+  });
 }
 
 /**
@@ -122,8 +138,8 @@ async function serve({ config, verbose }: Settings): Promise<void> {
   reportCrashes(server);
   // Only now: where one keeps the server from starting, that is all there is to say.
   for (const warning of directoryWarnings(config)) complain(warning);
-  // Whoever reads the log may go away before the server does.
-  process.stdout.on("error", () => {});
+  // Whoever reads the log may go away before the server does, and a terminal takes both with it.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   process.on("exit", server.flushLog);
   const lines = [...startLines(config, server), ...(verbose ? verboseLines(config) : [])];
   for (const line of lines) server.log("INFO", line);

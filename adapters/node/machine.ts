@@ -1,7 +1,9 @@
 import {
   accessSync,
+  closeSync,
   constants,
   existsSync,
+  fstatSync,
   mkdtempSync,
   readFileSync,
   realpathSync,
@@ -10,6 +12,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { ConfigError } from "../../lib/config.ts";
+import { readSystem } from "../storage/disk/fs.ts";
 
 /** The directory that a path really is, links resolved; null when there is none. */
 export function realDirectory(path: string): string | null {
@@ -76,6 +79,27 @@ export function readSettingsFile(path: string): string | null {
     return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   } catch (cause) {
     throw new ConfigError(`${path} is not UTF-8 text.`, { cause });
+  }
+}
+
+/**
+ * Whether this process was started to outlive its terminal, as `nohup` does it. Told by Linux alone; and of the
+ * runtimes Bun and Deno leave it as it was, while Node forgets it before any of our code runs.
+ */
+export function ignoresHangUp(): boolean {
+  const [, signals = "0"] = /^SigIgn:\s*([0-9a-f]+)$/m.exec(readSystem("/proc/self/status")) ?? [];
+  // One bit for each signal, the lowest for the first: that is SIGHUP.
+  return Number.parseInt(signals.slice(-1), 16) % 2 === 1;
+}
+
+/** Lets go of a terminal that closed: at its end Node 20 sets one back to how it was, and crashes when it cannot. */
+export function leaveTerminal(): void {
+  for (const descriptor of [0, 1, 2]) {
+    try {
+      if (fstatSync(descriptor).isCharacterDevice()) closeSync(descriptor);
+    } catch {
+      // It is closed already.
+    }
   }
 }
 

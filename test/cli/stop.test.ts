@@ -1,5 +1,8 @@
 import { connect } from "node:net";
+import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
+import { programs } from "../contract/subject.ts";
+import { buildOnce } from "../support/build.ts";
 import { hostToken, startServer, type TestServer } from "../support/server.ts";
 
 let server: TestServer | undefined;
@@ -34,7 +37,7 @@ const sleep = (ms: number): Promise<void> =>
   });
 
 describe("I99: a stop", () => {
-  test.each(["SIGTERM", "SIGINT"] as const)(
+  test.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)(
     "%s lets a running request finish, then exits 0",
     async (signal) => {
       server = await startServer();
@@ -65,6 +68,18 @@ describe("I99: a stop", () => {
     expect(performance.now() - started).toBeLessThan(3000);
     await poll;
     unused.destroy();
+  });
+  // Node forgets what it was started with.
+  test.skipIf(process.platform !== "linux").each([
+    ["Bun", [programs.bun]],
+    ["Deno", [programs.deno, "run", "-A"]],
+  ])("nohup keeps it up on %s when its terminal closes", async (_, program) => {
+    const built = join(await buildOnce(), "bin/openwork-server.js");
+    server = await startServer({ command: ["nohup", ...program, built] });
+    process.kill(server.pid, "SIGHUP");
+    await sleep(300);
+    expect((await server.request("GET", "/status")).status).toBe(200);
+    expect(await server.stop()).toEqual({ code: 0, signal: null });
   });
   test("a second signal does not wait", async () => {
     server = await startServer();

@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { open, send, wait } from "./client.ts";
@@ -25,6 +25,35 @@ export function lifecycle(runtime: Runtime): void {
     await body;
     expect(subject.log()).toContain("GET /approvals 200");
   });
+
+  it("stops in order when its terminal closes", async () => {
+    const subject = await runtime.start();
+    expect((await send(subject, "GET", "/status")).status).toBe(200);
+    expect(await subject.stop("SIGHUP")).toEqual({ code: 0 });
+  });
+
+  it.skipIf(runtime.gaps.noLateBody !== undefined)(
+    "takes in what is on its way when its terminal closes, which tells it more than once",
+    async () => {
+      const subject = await runtime.start();
+      const { readable: body, writable } = new TransformStream<Uint8Array>();
+      const writer = writable.getWriter();
+      const upload = send(subject, "PUT", "~/files/raw?path=late.txt", { body });
+      await writer.write(Buffer.from("first "));
+      await wait(300);
+      for (let time = 0; time < 2; time += 1) {
+        subject.kill("SIGHUP");
+        await wait(300);
+      }
+      await expect(send(subject, "GET", "/health")).rejects.toThrow();
+      await writer.write(Buffer.from("and last"));
+      await writer.close();
+      expect((await upload).status).toBe(201);
+      expect(await readFile(join(subject.workspace, "late.txt"), "utf8")).toBe("first and last");
+      // Once more: it is none too many.
+      expect(await subject.stop("SIGHUP")).toEqual({ code: 0 });
+    },
+  );
 
   it("is told by a watch what other programs write", async () => {
     const subject = await runtime.start();

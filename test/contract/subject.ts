@@ -23,8 +23,10 @@ export interface Subject {
   headers?: Record<string, string>;
   /** Everything printed so far; empty where nobody can read it. */
   log(): string;
-  /** Ends it in order; resolves when it is gone. */
-  stop(): Promise<{ code: number | null }>;
+  /** Sends a signal to its process, where it has one. */
+  kill(signal: NodeJS.Signals): void;
+  /** Ends it in order, with SIGTERM unless told otherwise; resolves when it is gone. */
+  stop(signal?: NodeJS.Signals): Promise<{ code: number | null }>;
 }
 
 /** Where a runtime falls short, each with the sentence that says why. The suite knows these and no others. */
@@ -39,6 +41,8 @@ export interface Gaps {
   webSocketRelay?: string;
   /** A WebSocket's caller cannot be made to wait. */
   noCallerPause?: string;
+  /** A body that is still arriving when the server is told to stop is lost. */
+  noLateBody?: string;
 }
 
 /** A runtime that the suite runs on. */
@@ -79,7 +83,8 @@ export function processRuntime(
         id: server.id,
         workspace: server.workspace,
         log: server.log,
-        stop: async () => ({ code: (await server.stop()).code }),
+        kill: (signal) => void process.kill(server.pid, signal),
+        stop: async (signal) => ({ code: (await server.stop(signal)).code }),
       };
     },
   };
@@ -113,6 +118,7 @@ export const workerd: Runtime = {
       // Under load it was seen to reset a kept connection that the next request had just taken: each has its own.
       headers: { connection: "close" },
       log: () => "",
+      kill() {},
       async stop() {
         await worker.dispose();
         return { code: 0 };

@@ -97,6 +97,17 @@ describe("a server that runs its own engine (--engine)", () => {
     await expect.poll(() => alive(child)).toBe(false);
   });
 
+  test("a terminal that closes ends it in order, with the engine and all that it started", async () => {
+    const server = await startServer({ flags: ["--engine"], env });
+    onTestFinished(async () => void (await server.stop()));
+    await expect.poll(async () => (await health(server)).status, { timeout: 15_000 }).toBe(200);
+    const { child = 0 } = (await health(server)).json;
+    const detached = await server.request<{ child: number }>("POST", "/opencode/detach", { json: {} });
+    expect([alive(child), alive(detached.json.child)]).toEqual([true, true]);
+    expect(await server.stop("SIGHUP")).toEqual({ code: 0, signal: null });
+    await expect.poll(() => alive(child) || alive(detached.json.child), { timeout: 5000 }).toBe(false);
+  });
+
   test("one whose port was taken while it was down comes back at another, with another password", async () => {
     await rm(join(dir, "starts"), { force: true });
     const server = await startServer({ flags: ["--engine"], env });
