@@ -124,6 +124,8 @@ function reach(url, init) {
 /** The server as these tokens open it. */
 var Server = class {
 	#headers;
+	/** By how much the clock of this device is ahead of the server's, milliseconds. */
+	#aheadMs = 0;
 	constructor(tokens) {
 		this.#headers = tokenHeaders(tokens);
 	}
@@ -141,10 +143,19 @@ var Server = class {
 			...hasBody ? { body: JSON.stringify(body) } : {},
 			...signal ? { signal } : {}
 		});
+		this.#compareClocks(response.headers.get("date") ?? "");
 		const answer = await response.json().catch(() => ({}));
 		if (response.ok) return answer;
 		const message = typeof answer === "object" && answer && "message" in answer ? answer.message : void 0;
 		throw new Refusal(response.status, typeof message === "string" ? message : \`the server answered \${response.status}\`);
+	}
+	/** A time that the server told, by the clock of this device, which may be set to anything. */
+	localTime(time) {
+		return time + this.#aheadMs;
+	}
+	#compareClocks(date) {
+		const told = Date.parse(date);
+		if (!Number.isNaN(told)) this.#aheadMs = Date.now() - (told + 500);
 	}
 	/** What the tokens may do: answer approvals (host), look (client), both or nothing. */
 	async rights(signal) {
@@ -173,6 +184,8 @@ function showApprovals(server, items) {
 	const shown = new Set(shownItems().map((item) => item.dataset["id"]));
 	const arrived = items.filter((request) => !shown.has(request.id));
 	list().append(...arrived.map((request) => itemOf(server, request)));
+	const ends = new Map(items.map(({ id, expiresAt }) => [id, String(server.localTime(expiresAt))]));
+	for (const item of shownItems()) item.dataset["expires"] = ends.get(item.dataset["id"] ?? "") ?? "";
 	showCount();
 	showTimeLeft();
 }
@@ -193,7 +206,6 @@ function itemOf(server, request) {
 	if (!(template instanceof DocumentFragment)) throw new Error("the page has no template");
 	const item = within(template, ".approval", HTMLElement);
 	item.dataset["id"] = request.id;
-	item.dataset["expires"] = String(request.expiresAt);
 	const heading = within(item, "h3", HTMLElement);
 	heading.textContent = visibleLine(request.summary);
 	heading.id = \`what-\${request.id}\`;

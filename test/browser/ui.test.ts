@@ -86,6 +86,31 @@ describe("the built-in page in a real browser", () => {
     expect(await denied).toBe(403);
   });
 
+  it.each([
+    ["an hour ahead", 3_600_000],
+    ["an hour behind", -3_600_000],
+  ])("counts down rightly on a device whose clock is %s", async (_, aheadMs) => {
+    const device = await browser.newPage();
+    await device.addInitScript((ahead) => {
+      const now = Date.now.bind(Date);
+      Date.now = () => now() + ahead;
+    }, aheadMs);
+    await device.goto(`${server.url}/ui#hostToken=${hostToken}`);
+    await device.waitForSelector("#approvals:not([hidden])");
+    const denied = add("seven");
+    await device.waitForSelector(".approval");
+    const left = (): Promise<number> =>
+      device.locator(".approval .left").evaluate((shown) => parseInt(shown.textContent ?? "", 10));
+    // Of thirty, and it may take some to be looked at.
+    const first = await left();
+    expect(first).toBeGreaterThan(10);
+    expect(first).toBeLessThanOrEqual(31);
+    await expect.poll(left, { timeout: 5000 }).toBeLessThan(first);
+    await device.click(".deny");
+    expect(await denied).toBe(403);
+    await device.close();
+  });
+
   it("leaves the keyboard at the heading when a request is answered, not on the buttons of the next", async () => {
     const both = [add("four"), add("five")];
     await page.waitForFunction(() => document.querySelectorAll(".approval").length === 2);

@@ -13,6 +13,9 @@ export function showApprovals(server: Server, items: readonly Approval[]): void 
   const shown = new Set(shownItems().map((item) => item.dataset["id"]));
   const arrived = items.filter((request) => !shown.has(request.id));
   list().append(...arrived.map((request) => itemOf(server, request)));
+  // Each answer tells the time of the server anew.
+  const ends = new Map(items.map(({ id, expiresAt }) => [id, String(server.localTime(expiresAt))]));
+  for (const item of shownItems()) item.dataset["expires"] = ends.get(item.dataset["id"] ?? "") ?? "";
   showCount();
   showTimeLeft();
 }
@@ -36,7 +39,6 @@ function itemOf(server: Server, request: Approval): HTMLElement {
   if (!(template instanceof DocumentFragment)) throw new Error("the page has no template");
   const item = within(template, ".approval", HTMLElement);
   item.dataset["id"] = request.id;
-  item.dataset["expires"] = String(request.expiresAt);
   const heading = within(item, "h3", HTMLElement);
   heading.textContent = visibleLine(request.summary);
   heading.id = `what-${request.id}`;

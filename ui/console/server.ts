@@ -52,6 +52,8 @@ function reach(url: string, init: RequestInit): Promise<Response> {
 /** The server as these tokens open it. */
 export class Server {
   readonly #headers: Record<string, string>;
+  /** By how much the clock of this device is ahead of the server's, milliseconds. */
+  #aheadMs = 0;
 
   constructor(tokens: Tokens) {
     this.#headers = tokenHeaders(tokens);
@@ -68,6 +70,7 @@ export class Server {
       ...(hasBody ? { body: JSON.stringify(body) } : {}),
       ...(signal ? { signal } : {}),
     });
+    this.#compareClocks(response.headers.get("date") ?? "");
     const answer: unknown = await response.json().catch(() => ({}));
     // The server's own types say what a success holds: its table of routes made both.
     if (response.ok) return answer as Api[E]["answer"];
@@ -76,6 +79,17 @@ export class Server {
       response.status,
       typeof message === "string" ? message : `the server answered ${response.status}`,
     );
+  }
+
+  /** A time that the server told, by the clock of this device, which may be set to anything. */
+  localTime(time: number): number {
+    return time + this.#aheadMs;
+  }
+
+  #compareClocks(date: string): void {
+    const told = Date.parse(date);
+    // Whole seconds are told: on average half of one more has passed.
+    if (!Number.isNaN(told)) this.#aheadMs = Date.now() - (told + 500);
   }
 
   /** What the tokens may do: answer approvals (host), look (client), both or nothing. */
