@@ -23,7 +23,13 @@ import type { EndStreams } from "../lib/host.ts";
 import { isJsonObject } from "../lib/json.ts";
 import { bodyOf, forward, type ProxyTarget, type Tunnel } from "../lib/proxy.ts";
 import { readAll } from "../lib/proxy/body.ts";
-import { directoriesOf, directoryHeader, pinBody, pinDirectory } from "../lib/proxy/directory.ts";
+import {
+  directoryHeader,
+  pinBody,
+  pinDirectory,
+  servedDirectoriesOf,
+  type ServedDirectory,
+} from "../lib/proxy/directory.ts";
 import { addressRewriter, cleanAnswerHeaders, requestHeaders } from "../lib/proxy/headers.ts";
 import { routerTarget } from "../lib/proxy/router.ts";
 import { answerFor, redact } from "../lib/redaction.ts";
@@ -70,16 +76,20 @@ function refuseViewers({ request, target, mounted, upgrade, caller, services }: 
 async function proxyEngine(context: Context): Promise<Reply> {
   context.note.service = "opencode";
   const { request } = context;
-  const below = belowPrefix(context);
-  const call = engineCall(request.method, below.path, context.upgrade);
-  await insistOnRights(context, call, below.search);
-  const target = engineTarget(context, below);
+  const sent = belowPrefix(context);
+  const call = engineCall(request.method, sent.path, context.upgrade);
+  await insistOnRights(context, call, sent.search);
+  const { target, below } = engineTarget(context, sent);
   if (context.upgrade) return { tunnel: await engineTunnel(context, call, target, below) };
-  const pinned = await pinBody(call, await bodyOf(request), allowedDirectories(context));
+  const pinned = await pinBody(call, await bodyOf(request), servedDirectories(context));
   await insistOnSessions(context, call, pinned.sessions);
   const permitted = await permitCall(context, call, pinned.body);
   const isViewer = !scopeReaches(context.caller.scope, "collaborator");
-  const headers = isViewer ? { ...target.headers, "accept-encoding": "identity" } : target.headers;
+  const headers = {
+    ...target.headers,
+    ...(isViewer ? { "accept-encoding": "identity" } : {}),
+    ...(pinned.length === undefined ? {} : { "content-length": String(pinned.length) }),
+  };
   const response = await send(context, permitted, { ...target, headers }, below);
   // Errors of the engine quote the file that it could not read.
   const cleaned = isViewer && (call.secret || listsSessions(call.path) || response.status >= 400);
@@ -138,7 +148,8 @@ function engineWorkspace({ mount, services: { workspaces } }: Place): Workspace 
   throw new ApiError("opencode_unconfigured", "No workspace is configured, and so no engine.");
 }
 
-function engineTarget(context: Context, below: Below): ProxyTarget {
+/** Where a call goes, and its path and query there. */
+function engineTarget(context: Context, below: Below): { target: ProxyTarget; below: Below } {
   const { workspace, request } = context;
   const config = workspace.config.opencode;
   const base = engineBase(config);
@@ -148,9 +159,10 @@ function engineTarget(context: Context, below: Below): ProxyTarget {
     workspaceHeader: request.headers.get("x-opencode-workspace"),
     search: below.search,
   };
-  const directory = pinDirectory(choice, config.directory?.trim() || null, allowedDirectories(context));
+  const own = config.directory?.trim() || null;
+  const { directory, search } = pinDirectory(choice, own, servedDirectories(context));
   const authorization = engineAuthorization(config);
-  return {
+  const target: ProxyTarget = {
     service: "opencode",
     base,
     mountPath: () => below.mountPath(),
@@ -161,11 +173,14 @@ function engineTarget(context: Context, below: Below): ProxyTarget {
     unreachable: (cause) => engineUnreachable(base, cause),
     timedOut: () => engineTimeout(base),
   };
+  return { target, below: { ...below, search } };
 }
 
 /** The directories that a call may name: those of the workspaces that the caller may use. */
-function allowedDirectories({ services }: Context): string[] {
-  return directoriesOf(services.workspaces.list.filter((workspace) => services.workspaces.has(workspace)));
+function servedDirectories({ services }: Context): ServedDirectory[] {
+  return servedDirectoriesOf(
+    services.workspaces.list.filter((workspace) => services.workspaces.has(workspace)),
+  );
 }
 
 async function engineTunnel(

@@ -66,6 +66,8 @@ export interface Watch {
 export interface ReadableStorage {
   /** Where the root is, for people and for the absolute paths of the wire contract. */
   readonly location: string;
+  /** Where the root really is, links resolved; null while there is none. Absent where there are no links. */
+  readonly realLocation?: string | null;
   /** The entry at a path, or null. Follows links that stay inside; one that leads out is `outside`. */
   stat(path: string): Promise<Entry | null>;
   /**

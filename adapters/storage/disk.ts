@@ -83,6 +83,15 @@ class Disk implements DiskStorage {
     this.#appender = new Appender(context);
   }
 
+  get realLocation(): string | null {
+    try {
+      return this.#context.tree.realRoot();
+    } catch {
+      // What is wrong with it is told to whoever uses it.
+      return null;
+    }
+  }
+
   async stat(path: string): ReturnType<Storage["stat"]> {
     return statPath(this.#context.tree, path);
   }

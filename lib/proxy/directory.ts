@@ -17,27 +17,80 @@ const decodedName = "directory";
 const plainName = "location[directory]";
 const workspaceNames = ["workspace", "location[workspace]"] as const;
 
+/** A directory that a call may name. */
+export interface ServedDirectory {
+  /** As the engine is told it. */
+  readonly directory: string;
+  /** Other names of the same one, which the engine is never sent: it may see other files than this server does. */
+  aliases(): readonly string[];
+}
+
+/** The directories of the workspaces that share an engine, and where they really are if they were given by a link. */
+export function servedDirectoriesOf(workspaces: readonly Workspace[]): ServedDirectory[] {
+  return workspaces.flatMap((workspace) => {
+    const [directory] = directoriesOf([workspace]);
+    return directory === undefined ? [] : { directory, aliases: () => aliasesOf(workspace, directory) };
+  });
+}
+
+/** None when the engine's directory is another one altogether, of which no storage here knows. */
+function aliasesOf({ path, storage: { realLocation } }: Workspace, directory: string): string[] {
+  const names = [path, realLocation ?? path];
+  return names.some((name) => same(name, directory)) ? names : [];
+}
+
+function findDirectory(named: string, served: readonly ServedDirectory[]): string | undefined {
+  const written = served.find(({ directory }) => same(directory, named));
+  const found = written ?? served.find(({ aliases }) => aliases().some((alias) => same(alias, named)));
+  return found?.directory;
+}
+
+/** What a call comes to: the directory that it works in, null for the engine's own, and the query to send. */
+export interface PinnedDirectory {
+  directory: string | null;
+  search: string;
+}
+
 /**
  * The directory that a call works in (I06): that of the workspace, or of another configured one that the caller
- * names, read as the engine reads it. Anything else, and several different ones, are a 403. Null: the engine's own.
+ * names, read as the engine reads it. Anything else, and several different ones, are a 403.
  */
 export function pinDirectory(
   choice: DirectoryChoice,
   own: string | null,
-  allowed: readonly string[],
-): string | null {
+  served: readonly ServedDirectory[],
+): PinnedDirectory {
+  const { search } = choice;
   const named = namedDirectories(choice);
   const [first] = named;
-  if (first === undefined) return own;
-  if (new Set(named).size > 1) throw refused("The call names several directories; name one.", named);
-  const found = [...(own === null ? [] : [own]), ...allowed].find((directory) => same(directory, first));
-  if (found === undefined) {
+  if (first === undefined) return { directory: own, search };
+  const places = own === null ? served : [{ directory: own, aliases: () => [] }, ...served];
+  const found = new Set(named.map((name) => findDirectory(name, places)));
+  const [directory] = found;
+  if (new Set(named).size > 1 && (found.size > 1 || directory === undefined))
+    throw refused("The call names several directories; name one.", named);
+  if (directory === undefined) {
     throw refused(
       `The directory ${JSON.stringify(first.slice(0, 200))} is none of the workspaces served here.`,
       named,
     );
   }
-  return found;
+  const isAsWritten = named.every((name) => same(directory, name));
+  return { directory, search: isAsWritten ? search : respelled(search, directory) };
+}
+
+/** The query with the directory in the spelling that the engine is told, and all else as sent. */
+function respelled(search: string, directory: string): string {
+  const pieces = search
+    .slice(1)
+    .split("&")
+    .map((piece) => {
+      const [[name, value] = []] = new URLSearchParams(piece);
+      if (!value || (name !== decodedName && name !== plainName)) return piece;
+      const spelling = name === decodedName ? directoryHeader(directory) : directory;
+      return `${encodeURIComponent(name)}=${encodeURIComponent(spelling)}`;
+    });
+  return search.length > 1 ? `?${pieces.join("&")}` : search;
 }
 
 /** Calls whose JSON bodies name directories, or sessions to bring here. */
@@ -46,9 +99,13 @@ const bodyRoutes: RegExp =
 /** The most that such a body may be, bytes. */
 const mostBody = 1024 * 1024;
 
-/** The body of a call, to be sent, and the sessions that it names. */
+/** Keys of such bodies whose values name directories. */
+const directoryKeys = ["directory", "workspaceID"] as const;
+
+/** The body of a call, to be sent, its length where that is another than the caller's, and the sessions that it names. */
 export interface PinnedBody {
   body: ReadableStream<Uint8Array> | null;
+  length?: number;
   sessions: readonly string[];
 }
 
@@ -56,7 +113,7 @@ export interface PinnedBody {
 export async function pinBody(
   call: { method: string; path: string },
   body: ReadableStream<Uint8Array> | null,
-  allowed: readonly string[],
+  served: readonly ServedDirectory[],
 ): Promise<PinnedBody> {
   if (body === null || call.method !== "POST" || !bodyRoutes.test(call.path)) return { body, sessions: [] };
   const peeked = await peekBody(body, mostBody);
@@ -66,12 +123,21 @@ export async function pinBody(
     throw new ApiError("body_too_large", message, { maxBytes: mostBody });
   }
   const value = parsedBody(peeked.bytes, message);
-  for (const directory of textsIn(value, ["directory", "workspaceID"])) {
-    if (!allowed.some((own) => same(own, directory))) {
-      throw refused("The body names a directory that is none of the workspaces served here.", [directory]);
-    }
+  const sessions = textsIn(value, ["sessionID"]);
+  const spellings = new Map<string, string>();
+  for (const named of textsIn(value, directoryKeys)) {
+    const directory = findDirectory(named, served);
+    if (directory === undefined)
+      throw refused("The body names a directory that is none of the workspaces served here.", [named]);
+    if (!same(directory, named)) spellings.set(named, directory);
   }
-  return { body: peeked.body, sessions: textsIn(value, ["sessionID"]) };
+  if (spellings.size === 0) return { body: peeked.body, sessions };
+  const respell = (key: string, part: unknown): unknown =>
+    typeof part === "string" && directoryKeys.some((name) => name === key)
+      ? (spellings.get(part) ?? part)
+      : part;
+  const bytes = new TextEncoder().encode(JSON.stringify(value, respell));
+  return { body: new Response(bytes).body, length: bytes.length, sessions };
 }
 
 function parsedBody(bytes: Uint8Array, message: string): unknown {

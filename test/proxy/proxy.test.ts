@@ -1,14 +1,19 @@
+import { mkdirSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { createRawFetch } from "../../adapters/node/raw-fetch.ts";
+import { createDiskStorage } from "../../adapters/storage/disk.ts";
 import { NodeResponse } from "../../adapters/node/http.ts";
 import type { Host, ServerConfig } from "../../lib/host.ts";
+import { temporaryDir } from "../storage/temporary-dir.ts";
 import {
   clientToken,
   configOf,
   startMemoryServer,
   workspaceAt,
   type Client,
+  type Exchange,
   type MemoryHost,
 } from "../support/memory-host.ts";
 import { startUpstream, type Upstream } from "../support/upstream.ts";
@@ -94,6 +99,8 @@ async function start(
     },
   };
 }
+
+const query = (directory: string): string => `?x=a%20b&directory=${encodeURIComponent(directory)}`;
 
 describe("the order of checks", () => {
   test("what a viewer may not do is said before the workspace is looked for, and what it may after", async () => {
@@ -302,6 +309,47 @@ describe("who may do what", () => {
     expect((await client.get("/opencode/path?directory=%2Fetc")).status).toBe(403);
     await client.get("/opencode/path", { headers: { "x-opencode-directory": "%2Fother" } });
     expect(upstream.last().headers["x-opencode-directory"]).toBe("/other");
+  });
+
+  test("a workspace that was given by a link may be named by where it really is, never what is not served", async () => {
+    using dir = temporaryDir();
+    const real = join(dir.path, "real");
+    const hidden = join(dir.path, "hidden");
+    const link = join(dir.path, "link");
+    for (const path of [real, hidden]) mkdirSync(path);
+    symlinkSync(real, link);
+    const opencode = { baseUrl: upstream.url, directory: link };
+    const { client, id } = await start({
+      workspaces: [workspaceAt(link, { opencode })],
+      overrides: { storage: ({ path }) => createDiskStorage(path, { watch: false }) },
+    });
+    const get = (path: string, directory?: string): Promise<Exchange> =>
+      client.get(
+        `/opencode/path${path}`,
+        directory ? { headers: { "x-opencode-directory": directory } } : {},
+      );
+    expect((await get("", real)).status).toBe(200);
+    expect(upstream.last().headers["x-opencode-directory"]).toBe(link);
+    expect((await get(query(`${real}/`), link)).status).toBe(200);
+    expect(upstream.last()).toMatchObject({
+      url: `/path${query(link)}`,
+      headers: { "x-opencode-directory": link },
+    });
+    const made = { location: { directory: real }, title: real, parts: ["é"] };
+    expect((await client.post("/opencode/api/session", made)).status).toBe(200);
+    expect(JSON.parse(upstream.last().body)).toEqual({ ...made, location: { directory: link } });
+    for (const other of [hidden, dir.path, `${real}/..`, `${real}/../hidden`, `${real}-evil`]) {
+      expect((await get("", other)).status, other).toBe(403);
+      expect((await get(query(other))).status, other).toBe(403);
+      expect((await client.post("/opencode/api/session", at(other))).status, other).toBe(403);
+    }
+    const elsewhere = await start({
+      workspaces: [workspaceAt(link, { opencode: { ...opencode, directory: "/in-a-container" } })],
+      overrides: { storage: ({ path }) => createDiskStorage(path, { watch: false }) },
+    });
+    expect((await elsewhere.client.get(`/opencode/path${query(real)}`)).status).toBe(403);
+    await client.delete(`/workspaces/${id}`, { host: true, token: null });
+    expect((await get("", real)).status).toBe(400);
   });
 
   test("a mount that does not exist is a 404 (I67)", async () => {

@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { engineCall } from "../../lib/engine/access.ts";
 import { grantsPermission, withoutGrants } from "../../lib/engine/grants.ts";
 import { engineRoutes, placeCall, type EngineClass } from "../../lib/engine/rules.ts";
-import { pinDirectory } from "../../lib/proxy/directory.ts";
+import { pinDirectory, type PinnedDirectory } from "../../lib/proxy/directory.ts";
 import { addressRewriter } from "../../lib/proxy/headers.ts";
 import { insistOnAllowedOrigin, offeredProtocols } from "../../lib/http/websocket.ts";
 
@@ -72,12 +72,19 @@ describe("the rules for calls of the engine (I07, I08)", () => {
 const pin = (
   part: { header?: string; search?: string; workspaceHeader?: string },
   own: string | null = "/ws",
-): string | null =>
-  pinDirectory({ header: null, search: "", workspaceHeader: null, ...part }, own, [
-    "/ws",
-    "/other",
-    "/a%20b",
-  ]);
+): string | null => pinned(part, own).directory;
+
+const served = ["/ws", "/other", "/a%20b"].map((directory) => ({
+  directory,
+  aliases: () => (directory === "/ws" ? ["/ws", "/real/ws"] : []),
+}));
+
+function pinned(
+  part: { header?: string; search?: string; workspaceHeader?: string },
+  own: string | null = "/ws",
+): PinnedDirectory {
+  return pinDirectory({ header: null, search: "", workspaceHeader: null, ...part }, own, served);
+}
 
 describe("the directory that a call works in (I06)", () => {
   test("unnamed, it is the workspace's own", () => {
@@ -99,7 +106,30 @@ describe("the directory that a call works in (I06)", () => {
     expect(pin({ search: "?directory=/a%252520b" })).toBe("/a%20b");
   });
 
+  test("where it really is may be named too; the engine is told the configured name, all else as sent", () => {
+    expect(pinned({ header: "/real/ws", search: "?x=%20" })).toEqual({ directory: "/ws", search: "?x=%20" });
+    expect(pin({ header: "/real/ws/" }, "/other")).toBe("/ws");
+    expect(pinned({ search: "?x=a%20b+c&directory=%2Freal%2Fws&&y" })).toEqual({
+      directory: "/ws",
+      search: "?x=a%20b+c&directory=%2Fws&&y",
+    });
+    expect(pinned({ search: "?location%5Bdirectory%5D=/real/ws" }).search).toBe(
+      "?location%5Bdirectory%5D=%2Fws",
+    );
+    expect(pinned({ search: "?directory=/real/ws", header: "/ws" })).toEqual({
+      directory: "/ws",
+      search: "?directory=%2Fws",
+    });
+    expect(pinned({ search: "?%64irectory=/ws", header: "/real/ws" }).search).toBe("?directory=%2Fws");
+    expect(pinned({ search: "?%64irectory=/ws/" }).search).toBe("?%64irectory=/ws/");
+  });
+
   test.each([
+    { header: "/real" },
+    { header: "/real/ws/below" },
+    { header: "/real/ws/../ws" },
+    { search: "?directory=/real/ws", header: "/other" },
+    { search: "?directory=/real/ws&location[directory]=/real" },
     { header: "/etc" },
     { header: "/ws, /etc" },
     { header: "/ws/../etc" },
