@@ -2,7 +2,7 @@ import type { AuditRecord } from "../audit.ts";
 import type { Approval } from "../changes/record.ts";
 import { grantsPermission, mayGrant, withoutGrants } from "./grants.ts";
 import { placeCall, resolveDots, type Placed } from "./rules.ts";
-import { insistOnServedSession, sessionIn } from "./sessions.ts";
+import { insistOnNoHistory, insistOnServedSession, sessionIn } from "./sessions.ts";
 import { ApiError } from "../errors.ts";
 import { isInside } from "../paths.ts";
 import { insistOnOpenFile, insistOnOpenPath } from "../protected-paths.ts";
@@ -58,22 +58,23 @@ export async function insistOnRights(context: Context, call: EngineCall, search:
   insistOnScope(call, caller.scope, readOnly);
   if (!scopeReaches(caller.scope, "collaborator")) await insistOnOpenFiles(context, call, search);
   const session = sessionIn(call.path);
-  if (session !== null) await insistOnSessions(context, call, [session]);
+  await insistOnSessions(context, call, session === null ? [] : [session]);
 }
 
-/** Refuses the sessions of directories that are not served here to all but owners (I06). */
+/** Refuses the sessions of directories that are not served here, and the history of all of them, to all but owners (I06). */
 export async function insistOnSessions(
   context: Context,
   call: EngineCall,
   sessions: readonly string[],
 ): Promise<void> {
   if (scopeReaches(context.caller.scope, "owner")) return;
-  for (const session of sessions) {
-    await insistOnServedSession(context, session).catch(async (error: unknown) => {
-      const denied = error instanceof ApiError && error.code === "forbidden";
-      await recordCall(context, call, { outcome: denied ? "denied" : "failed" });
-      throw error;
-    });
+  try {
+    insistOnNoHistory(context, call.path);
+    for (const session of sessions) await insistOnServedSession(context, session);
+  } catch (error) {
+    const denied = error instanceof ApiError && error.code === "forbidden";
+    await recordCall(context, call, { outcome: denied ? "denied" : "failed" });
+    throw error;
   }
 }
 

@@ -9,6 +9,8 @@ import type { Workspace } from "../workspaces.ts";
 const oneSession: RegExp = /^\/(?:api\/|experimental\/)?session\/(ses[^/]*)/i;
 const sessionList: RegExp = /^\/(?:(?:api\/|experimental\/)?session|session\/[^/]+\/children)$/i;
 
+const history: RegExp = /^\/sync\/history$/i;
+
 /** For so long what an engine said is believed, milliseconds: it may be told to move a session past this server. */
 const trustMs = 10_000;
 const mostRemembered = 1000;
@@ -63,6 +65,18 @@ export async function insistOnServedSession(context: Context, id: string): Promi
   if (isServed(directory, await realDirectories(context))) return;
   const message = "This session belongs to a directory that is none of the workspaces served here.";
   throw new ApiError("forbidden", message, { reason: "directory" });
+}
+
+/**
+ * Refuses a call that answers with all that was ever said in any session of the engine (I06). It names sessions by
+ * their ids alone, of any length and number: nothing that could be left out on the way.
+ */
+export function insistOnNoHistory(context: Context, path: string): void {
+  if (!history.test(path) || !hasDirectory(context)) return;
+  const message =
+    "This call shows every session that the engine knows, also those of directories that are not served here; it needs the scope owner.";
+  const { scope } = context.caller;
+  throw new ApiError("forbidden", message, { reason: "directory", required: "owner", scope });
 }
 
 /** A list of sessions without those of directories that are not served here. */

@@ -69,6 +69,10 @@ describe("sessions of the real engine in other directories (I06)", () => {
       expect(text, list).not.toContain("private-elsewhere");
     }
     expect((await server.request("GET", `${base}/session/${own}`, { token })).status).toBe(200);
+    const headers = { "x-opencode-directory": workspace };
+    expect((await server.request("GET", `${base}/path`, { headers })).json).toMatchObject({
+      directory: workspace,
+    });
     const refused = await server.request("GET", `${base}/session/${foreign}`, { token });
     expect(refused.json).toMatchObject({ code: "forbidden", details: { reason: "directory" } });
     await server.stop();
@@ -95,6 +99,8 @@ describe("sessions of the real engine in other directories (I06)", () => {
       ],
       ["POST", "/sync/steal", { sessionID: foreign }],
       ["POST", "/experimental/workspace/warp", { id: null, sessionID: foreign }],
+      ["POST", "/sync/history", {}],
+      ["POST", "/Sync//%68istory/?x=1", {}],
     ];
     const ask = (as: string, [method, path, json]: (typeof calls)[number]): Promise<Answer> =>
       server.request(method, base + path, { token: as, ...(json === undefined ? {} : { json }) });
@@ -114,6 +120,7 @@ describe("sessions of the real engine in other directories (I06)", () => {
     expect(existsSync(join(workspace, "made-by-a-shell"))).toBe(true);
     const owner = await issue(server, "owner");
     expect((await ask(owner, ["GET", `/session/${foreign}`, undefined])).text).toContain("private-elsewhere");
+    expect((await ask(owner, ["POST", "/sync/history", {}])).text).toContain("private-elsewhere");
     await server.stop();
   });
 });
