@@ -9,6 +9,13 @@ const O_PATH = 0o10000000;
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
 const openDirFlags: number = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK;
 
+/** The longest paths that systems take, bytes: below a long one things can be that no path leads to. */
+const longestPaths: ReadonlyMap<string, number> = new Map([
+  ["linux", 4095],
+  ["darwin", 1023],
+]);
+const longestPath: number = longestPaths.get(process.platform) ?? Number.POSITIVE_INFINITY;
+
 /** An object that was found: where it really is (relative to the real root), and what it is. */
 export interface Found {
   rel: string;
@@ -199,6 +206,16 @@ export class DiskTree {
     return root.endsWith(sep) ? root + rel : `${root}${sep}${rel}`;
   }
 
+  /**
+   * How long a name in a directory may be, bytes, for a path to lead to it: `shown` is the one that callers use, which
+   * may go through links.
+   */
+  roomIn(rel: string, shown: string): number {
+    const real = Buffer.byteLength(this.absolute(rel));
+    const longest = rel === shown ? real : Math.max(real, Buffer.byteLength(this.absolute(shown)));
+    return longestPath - longest - 1;
+  }
+
   /** The path below the root of an absolute real path; throws `outside` when it is not below. */
   #below(real: string, path: string): string {
     const root = this.#real ?? this.location;
@@ -359,7 +376,13 @@ export class DiskTree {
     }
     if (depth < last && child !== null) throw nowhere(path);
     const target = { dir: found.rel, missing: parts.slice(depth, last), name, stats: child };
+    // What is there already, unseen, may at least be taken away.
+    if ((follow || child === null) && !fits(name, this.#roomFor(path, target))) throw tooLong(path);
     return child?.isSymbolicLink() === true ? this.#linkTarget(path, target, follow) : target;
+  }
+
+  #roomFor(path: string, { dir, missing }: Target): number {
+    return this.roomIn([dir, ...missing].filter(Boolean).join("/"), splitPath(path).dir);
   }
 
   #linkTarget(path: string, link: Target, follow: boolean): Target {
@@ -372,6 +395,10 @@ export class DiskTree {
   }
 }
 
+/** Whether a name is at most so many bytes long; most are found to be without counting them. */
+export const fits = (name: string, room: number): boolean =>
+  name.length * 3 <= room || Buffer.byteLength(name) <= room;
+
 /** What was opened is not what has the name now: it was replaced meanwhile, or a link got in the way. */
 export class Replaced extends StorageError {
   constructor(path: string) {
@@ -382,6 +409,10 @@ export class Replaced extends StorageError {
 /** The same inode. */
 function same(a: Stats, b: Stats | null): boolean {
   return b !== null && a.ino === b.ino && a.dev === b.dev;
+}
+
+function tooLong(path: string): StorageError {
+  return new StorageError("invalid_path", `${quote(path)} is too long for this file system.`, { path });
 }
 
 function outside(path: string): StorageError {

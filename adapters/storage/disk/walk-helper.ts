@@ -7,7 +7,7 @@ import { temporaryName } from "../../../lib/storage.ts";
 import type { Entry } from "../../../lib/storage.ts";
 import { nodeFs } from "./fs.ts";
 import { entryOfFacts } from "./revision.ts";
-import { joinPath } from "./tree.ts";
+import { fits, joinPath } from "./tree.ts";
 import type { DiskTree } from "./tree.ts";
 
 /** A directory of a walk: where it really is, and the path it is shown under. */
@@ -181,7 +181,7 @@ async function* walkWith(
     const inode = tree.fs.lstatSync(tree.absolute(""))?.ino;
     helper.process.stdin.end(JSON.stringify({ root: tree.absolute(""), inode, dirs: [...left.keys()] }));
     for await (const line of lines(helper.process.stdout)) {
-      if (line !== "") take(line, left, batch);
+      if (line !== "") take(tree, line, left, batch);
       if (batch.length < batchSize) continue;
       yield batch;
       batch = [];
@@ -205,13 +205,16 @@ async function* lines(stream: Readable): AsyncGenerator<string> {
 }
 
 /** Adds the entries of a line; keeps the account of directories that are still to come. */
-function take(line: string, left: Map<string, Pending>, entries: Entry[]): void {
+function take(tree: DiskTree, line: string, left: Map<string, Pending>, entries: Entry[]): void {
   // Our own program wrote it.
   const [rel, last, rows] = JSON.parse(line) as [string, number, (string | number)[]];
   const dir = left.get(rel);
   if (!dir) return;
+  const room = tree.roomIn(rel, dir.shown);
   for (let i = 0; i + 5 < rows.length; i += 6) {
     const name = String(rows[i]);
+    // The helper finds its way by single names, and so what no path leads to.
+    if (!fits(name, room)) continue;
     if (name.startsWith(".owtmp-") && temporaryName.test(name)) continue;
     const isDir = rows[i + 1] === 1;
     const shown = joinPath(dir.shown, name);

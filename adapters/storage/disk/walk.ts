@@ -3,7 +3,7 @@ import type { Entry } from "../../../lib/storage.ts";
 import { breathe, errno, isExhausted, storageError } from "./fs.ts";
 import { entryOf } from "./revision.ts";
 import { batchSize, canUseHelper, WalkHelpers, type Pending } from "./walk-helper.ts";
-import { joinPath } from "./tree.ts";
+import { fits, joinPath } from "./tree.ts";
 import type { Dir, DiskTree } from "./tree.ts";
 import { unswapped } from "./way.ts";
 
@@ -45,7 +45,10 @@ async function scan(
   take: (entry: Entry, name: string) => void,
   names?: ReadonlySet<string>,
 ): Promise<void> {
+  const room = tree.roomIn(dir.rel, shown);
   for (const name of names ?? (await namesIn(tree, dir))) {
+    // What no path leads to is not shown: nobody could do anything with it.
+    if (!fits(name, room)) continue;
     if (name.startsWith(".owtmp-") && temporaryName.test(name)) continue;
     const stats = dir.child(name);
     // Null: gone meanwhile, or a name that is not UTF-8 and therefore cannot be told in a path.
