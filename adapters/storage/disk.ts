@@ -6,7 +6,7 @@ import { nodeFs } from "./disk/fs.ts";
 import type { DiskFs } from "./disk/fs.ts";
 import { TemporaryNames } from "./disk/names.ts";
 import { readStream, readWhole, statPath } from "./disk/read.ts";
-import { recoverJournals, sweep } from "./disk/recover.ts";
+import { neededFromAbove, recoverJournals, sweep } from "./disk/recover.ts";
 import { WriteClock } from "./disk/revision.ts";
 import type { DiskContext } from "./disk/stage.ts";
 import { DiskTree } from "./disk/tree.ts";
@@ -141,22 +141,21 @@ class Disk implements DiskStorage {
 
   async recover(): Promise<void> {
     if (this.#options.readOnly) return;
-    const { kept, failed } = await recoverJournals(this.#context).catch((error: unknown) => {
+    const failed = await recoverJournals(this.#context).catch((error: unknown) => {
       throw this.#context.tree.refusal(error, "");
     });
+    const kept = await neededFromAbove(this.#context);
     if (this.#options.flat) {
-      await sweep(this.#context, "", kept, () => false);
-      if (failed) throw failed;
-      return;
+      await sweep(this.#context, kept, () => false);
+    } else {
+      // What a start waits for is only where most temporaries come to lie.
+      await sweep(
+        this.#context,
+        kept,
+        (rel) => rel === ".opencode" || (rel.startsWith(".opencode/") && !rel.includes("node_modules")),
+      );
+      this.swept = sweep(this.#context, kept, () => true);
     }
-    // What a start waits for is only where most temporaries come to lie.
-    await sweep(
-      this.#context,
-      "",
-      kept,
-      (rel) => rel === ".opencode" || (rel.startsWith(".opencode/") && !rel.includes("node_modules")),
-    );
-    this.swept = sweep(this.#context, "", kept, () => true);
     if (failed) throw failed;
   }
 

@@ -1,3 +1,4 @@
+import { dirname } from "node:path";
 import { StorageError, temporaryName } from "../../../lib/storage.ts";
 import { readJournal } from "./journal.ts";
 import { locked } from "./lock.ts";
@@ -7,22 +8,16 @@ import type { DiskContext } from "./stage.ts";
 import type { Step } from "./steps.ts";
 import { syncDirs } from "./sync.ts";
 import { removeTrash } from "./trash.ts";
-import { joinPath } from "./tree.ts";
+import { DiskTree, joinPath } from "./tree.ts";
 import type { Dir } from "./tree.ts";
-import { Slices, openOrSkip } from "./walk.ts";
+import { Slices, namesIn, openOrSkip } from "./walk.ts";
 
-/** What a recovery found. `kept`: temporaries that an unfinished journal still needs. */
-export interface Recovery {
-  kept: ReadonlySet<string>;
-  failed: StorageError | null;
-}
-
-/** Finishes or undoes every commit that a dead process left in the middle. */
-export async function recoverJournals(context: DiskContext): Promise<Recovery> {
+/** Finishes or undoes every commit that a dead process left in the middle. Answers what kept it from doing so. */
+export async function recoverJournals(context: DiskContext): Promise<StorageError | null> {
   const root = openOrSkip(context.tree, "");
-  if (root === null) return { kept: new Set(), failed: null };
+  if (root === null) return null;
   try {
-    const work = (): Promise<Recovery> => finishAll(context, root);
+    const work = (): Promise<StorageError | null> => finishAll(context, root);
     // A start that finds nothing to do changes nothing. A living process's journals are never touched, so that
     // recovery can do without the lock.
     const idle = root.child(lockName) === null && abandonedJournals(context, root).length === 0;
@@ -32,8 +27,7 @@ export async function recoverJournals(context: DiskContext): Promise<Recovery> {
   }
 }
 
-async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
-  const kept = new Set<string>();
+async function finishAll(context: DiskContext, root: Dir): Promise<StorageError | null> {
   let failed: StorageError | null = null;
   for (const name of abandonedJournals(context, root)) {
     const journal = readJournal(context, root, name);
@@ -41,7 +35,6 @@ async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
     try {
       await finishJournal(context, name, journal);
     } catch (error) {
-      for (const temporary of [name, ...journal.steps.flatMap(temporariesOf)]) kept.add(temporary);
       failed = new StorageError(
         "io",
         "An interrupted commit could be neither finished nor undone.",
@@ -50,7 +43,7 @@ async function finishAll(context: DiskContext, root: Dir): Promise<Recovery> {
       );
     }
   }
-  return { kept, failed };
+  return failed;
 }
 
 /** Finishes one journal, whoever wrote it. When there is none of that name any more, that is made durable. */
@@ -81,21 +74,63 @@ function temporariesOf(step: Step): string[] {
   return step.do === "move" ? [step.backup] : [];
 }
 
-/** Deletes abandoned temporaries from a directory down; `into` says which directories to enter. */
+/** The journals among the names in a directory, and the temporaries that those still need. */
+function neededBy(context: DiskContext, dir: Dir, names: readonly string[]): string[] {
+  return names.flatMap((name) => {
+    if (!temporaryName.test(name) || !context.names.is("journal", name)) return [];
+    const journal = readJournal(context, dir, name);
+    return journal === null ? [] : [name, ...journal.steps.flatMap(temporariesOf)];
+  });
+}
+
+/**
+ * Temporaries that journals above the root still need: a directory above may be a root as well, whose server has not
+ * been started again yet. Nothing but the names of temporaries is taken from there.
+ */
+export async function neededFromAbove({ tree, ...rest }: DiskContext): Promise<Set<string>> {
+  const needed = new Set<string>();
+  let at = tree.realRoot();
+  for (; at !== null && at !== dirname(at); at = dirname(at)) {
+    const above = new DiskTree(dirname(at), rest.fs, tree.abilities.proc);
+    let dir: Dir | null = null;
+    try {
+      dir = openOrSkip(above, "");
+      if (dir === null) continue;
+      for (const name of neededBy({ ...rest, tree: above }, dir, await namesIn(above, dir))) needed.add(name);
+    } catch {
+      // What may not be read up there is not ours, and no server of this user wrote it.
+    } finally {
+      dir?.close();
+    }
+  }
+  return needed;
+}
+
+/**
+ * Deletes abandoned temporaries; `into` says which directories to enter. What a journal needs stays, and is added to
+ * `kept`: one of our own could not be finished, and one further down is of another root, whose server will do it.
+ */
 export async function sweep(
   context: DiskContext,
-  from: string,
-  kept: ReadonlySet<string>,
+  kept: Set<string>,
   into: (rel: string) => boolean,
 ): Promise<void> {
   const slices = new Slices();
-  const pending = [from];
+  const pending = [""];
   for (let rel = pending.pop(); rel !== undefined; rel = pending.pop()) {
     let dir: Dir | null = null;
     try {
       dir = openOrSkip(context.tree, rel);
       if (dir === null) continue;
-      for (const child of context.fs.direntsSync(dir.path)) {
+      const children = context.fs.direntsSync(dir.path);
+      // The steps of a journal lie below it, so that it is met before what it needs.
+      for (const name of neededBy(
+        context,
+        dir,
+        children.map((child) => child.name),
+      ))
+        kept.add(name);
+      for (const child of children) {
         const { name } = child;
         if (name.startsWith(".owtmp-") && temporaryName.test(name)) {
           const stats = kept.has(name) ? null : dir.child(name);

@@ -29,7 +29,8 @@ export class Slices {
   }
 }
 
-async function namesIn(tree: DiskTree, dir: Dir): Promise<string[]> {
+/** The names in an open directory; a large one is read by the thread pool. */
+export async function namesIn(tree: DiskTree, dir: Dir): Promise<string[]> {
   const large = tree.fs.fstatSync(dir.fd).size > largeDirectory;
   const names = large ? await tree.fs.readdir(dir.path) : tree.fs.readdirSync(dir.path);
   // Undecodable names come with replacement characters, and several may look the same then.
