@@ -203,24 +203,25 @@ export class CatalogIndex {
   }
 
   /**
-   * Asks for a verdict on each entry that has none, in order, for at most `milliseconds`. Answers whether all
-   * entries have one now.
+   * Asks for a verdict on each entry that has none, in order, for `milliseconds` or until one was given. Answers false
+   * when there may be entries left.
    */
   judge(verdict: (path: string, isDir: boolean) => Verdict, milliseconds: number): boolean {
     const end = performance.now() + milliseconds;
     if (this.#verdictsStale) this.#clearVerdicts();
     for (const chunk of this.#chunks) {
       if (openVerdicts(chunk) === 0) continue;
+      chunk.tallies = null;
+      this.#changed();
       for (let i = 0; i < chunk.flags.length; i += 1) {
         const flags = chunk.flags[i] ?? 0;
         if ((flags & (keptFlag | ignoredFlag)) !== 0) continue;
         const now = judged(flags, verdict(chunk.paths[i] ?? "", (flags & isDirFlag) !== 0));
         chunk.flags[i] = now.flags;
         if (now.turned) this.#turned += 1;
+        // After each: with as many rules as an ignore file may hold, one verdict takes long enough.
+        if (performance.now() > end) return false;
       }
-      chunk.tallies = null;
-      this.#changed();
-      if (performance.now() > end) return false;
     }
     return true;
   }
