@@ -70,12 +70,17 @@ async function describeRemoval(storage: ReadableStorage, path: string): Promise<
     for (const item of batch) if (item.kind === "file") files.push(item.path);
     if (files.length > mostListed) break;
   }
-  const shown = files.toSorted().slice(0, mostListed);
-  const pieces = await Promise.all(
-    shown.map(async (file) => describeContent(file, await contentAt(storage, file), null)),
-  );
-  const more = files.length > mostListed ? `(and more files below ${path})\n` : "";
-  return `remove directory ${path}\n${pieces.join("")}${more}`;
+  const pieces = [`remove directory ${path}\n`];
+  let length = 0;
+  // One after the other: together they may be larger than memory, and few of the large ones are ever shown.
+  for (const file of files.toSorted().slice(0, mostListed)) {
+    if (length > longestDiff) break;
+    const piece = describeContent(file, await contentAt(storage, file), null);
+    pieces.push(piece);
+    length += piece.length;
+  }
+  if (files.length > mostListed) pieces.push(`(and more files below ${path})\n`);
+  return pieces.join("");
 }
 
 async function contentAt(storage: ReadableStorage, path: string): Promise<Content | null> {
