@@ -1,5 +1,14 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -33,6 +42,14 @@ async function walk(storage: ReturnType<typeof createDiskStorage>): Promise<Entr
   const entries: Entry[] = [];
   for await (const batch of storage.walk("")) entries.push(...batch);
   return entries;
+}
+
+/** How many processes this one has started that still run. */
+function children(): number {
+  const tasks = readdirSync("/proc/self/task");
+  return tasks.flatMap((task) =>
+    readFileSync(`/proc/self/task/${task}/children`, "utf8").split(" ").filter(Boolean),
+  ).length;
 }
 
 function byPath(entries: Entry[]): Map<string, Entry> {
@@ -72,6 +89,28 @@ describe("a walk of more entries than one goes through alone", () => {
     const watch = await storage.watch(() => undefined);
     expect(byPath(await walk(storage))).toEqual(byPath(alone));
     await watch?.close();
+  });
+
+  test("takes a few processes, however many walks there are at a time", async () => {
+    const storage = createDiskStorage(dir);
+    let most = 0;
+    const counting = async (): Promise<number> => {
+      let found = 0;
+      for await (const batch of storage.walk("")) {
+        found += batch.length;
+        most = Math.max(most, children());
+      }
+      return found;
+    };
+    const found = await Promise.all(Array.from({ length: 12 }, counting));
+    expect(new Set(found).size).toBe(1);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual(2);
+    // Those that ended make room for the next.
+    await expect.poll(children, { timeout: 20_000 }).toBe(0);
+    most = 0;
+    await counting();
+    expect(most).toBeGreaterThan(0);
   });
 
   test("a root that may not be read is refused, not taken for an empty one; below, it is left out", async () => {

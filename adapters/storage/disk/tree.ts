@@ -120,6 +120,8 @@ export class DiskTree {
   readonly abilities: Abilities;
   /** How many names there were when somebody last looked through everything; 0 when nobody did. */
   names = 0;
+  /** How many processes of their own help walks through it now. */
+  helpers = 0;
   #real: string | null = null;
 
   constructor(root: string, fs: DiskFs, procfs: boolean) {

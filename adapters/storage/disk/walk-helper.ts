@@ -16,8 +16,8 @@ export interface Pending {
   shown: string;
 }
 
-/** More would not be quicker: what they find has to be taken in here. */
-const mostHelpers = 2;
+/** More would not be quicker, for all walks of a tree together: what they find has to be taken in here. */
+const mostHelpers: number = Math.min(2, availableParallelism());
 /** Entries that are handed over in one go: an index takes in a thousand neighbours for little more than a hundred. */
 export const batchSize = 1000;
 
@@ -87,19 +87,22 @@ interface Helper {
 export class WalkHelpers {
   readonly #tree: DiskTree;
   readonly #helpers: Helper[] = [];
-  #wanted: number = Math.min(mostHelpers, availableParallelism());
   #ready = false;
 
   constructor(tree: DiskTree) {
     this.#tree = tree;
   }
 
-  /** Starts one more, while there are not enough: to start a process takes as long as others may be held up. */
+  /**
+   * Starts one more, while there are not enough: to start a process takes as long as others may be held up. Walks that
+   * clients ask for at the same time share the few there may be, and those that get none go on alone.
+   */
   start(): void {
-    if (this.#wanted === 0) return;
-    this.#wanted -= 1;
-    const helper = startHelper();
+    const tree = this.#tree;
+    if (tree.helpers >= mostHelpers) return;
+    const helper = startHelper(() => (tree.helpers -= 1));
     if (helper === null) return;
+    tree.helpers += 1;
     this.#helpers.push(helper);
     helper.process.stdout.once("readable", () => (this.#ready = true));
   }
@@ -127,7 +130,8 @@ export class WalkHelpers {
   }
 }
 
-function startHelper(): Helper | null {
+/** A new process, or null; `ended` is called once when it is gone. */
+function startHelper(ended: () => void): Helper | null {
   try {
     const env = { ...process.env, NODE_OPTIONS: "" };
     const child = spawn(process.execPath, ["-e", program], {
@@ -136,7 +140,17 @@ function startHelper(): Helper | null {
       stdio: ["pipe", "pipe", "ignore"],
     });
     const helper = { process: child, over: false };
-    child.once("error", () => (helper.over = true));
+    let isGone = false;
+    const end = (): void => {
+      if (!isGone) ended();
+      isGone = true;
+    };
+    child.once("exit", end);
+    // One that could not be started never exits.
+    child.once("error", () => {
+      helper.over = true;
+      end();
+    });
     child.stdin.on("error", () => undefined);
     child.stdout.setEncoding("utf8");
     return helper;
