@@ -314,6 +314,57 @@ it("without procfs a file that another program replaces while it is opened is re
   expect(await read(storage, "file")).toBe("new 2");
 });
 
+/** Meddles whenever the system is going to be asked where it is, until there is no more to be done. */
+function meddled(root: string, left: (() => void)[]): Storage {
+  const readlinkSync: DiskFs["readlinkSync"] = (path) => {
+    left.shift()?.();
+    return nodeFs.readlinkSync(path);
+  };
+  const ready = left.splice(0);
+  const storage = createDiskStorage(root, { fs: { ...nodeFs, readlinkSync } });
+  left.push(...ready);
+  return storage;
+}
+
+const replace = (root: string, text: string) => (): void => {
+  fs.writeFileSync(join(root, "next"), text);
+  fs.renameSync(join(root, "next"), join(root, ".env"));
+};
+
+describe("a file behind a link that is replaced in the middle of a look", () => {
+  it.each(["stat", "readFile", "read"] as const)("is told by its real name: %s", async (call) => {
+    using dir = temporaryDir();
+    const root = dir.path;
+    fs.writeFileSync(join(root, ".env"), "one");
+    fs.symlinkSync(".env", join(root, "link"));
+    const storage = meddled(root, [replace(root, "two"), replace(root, "three")]);
+    const found = await storage[call]("link");
+    // Who may read it is decided by this name.
+    expect(found && ("entry" in found ? found.entry : found)).toMatchObject({ path: "link", real: ".env" });
+    expect(fs.readFileSync(join(root, ".env"), "utf8")).toBe("three");
+    if (found && "body" in found) await found.body.cancel();
+  });
+
+  it("is absent when it was removed", async () => {
+    using dir = temporaryDir();
+    const root = dir.path;
+    fs.writeFileSync(join(root, ".env"), "one");
+    fs.symlinkSync(".env", join(root, "link"));
+    expect(await meddled(root, [() => fs.rmSync(join(root, ".env"))]).stat("link")).toBeNull();
+  });
+
+  it("may have a name that looks like the system's mark", async () => {
+    using dir = temporaryDir();
+    const root = dir.path;
+    fs.writeFileSync(join(root, "a (deleted)"), "one");
+    fs.symlinkSync("a (deleted)", join(root, "link"));
+    const storage = createDiskStorage(root);
+    await storage.commit([write("link", "two")]);
+    expect(await read(storage, "a (deleted)")).toBe("two");
+    expect(await storage.stat("link")).toMatchObject({ real: "a (deleted)" });
+  });
+});
+
 describe("confinement in a race", () => {
   for (const procfs of [true, false]) {
     it(`never touches or shows the outside while names flip, procfs ${procfs}`, async () => {

@@ -7,6 +7,8 @@ import type { DiskFs, Stats } from "./fs.ts";
 
 const O_PATH = 0o10000000;
 const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_NOCTTY } = constants;
+/** What is replaced between the look at it and the question where it is, is looked at again so often. */
+const attempts = 10;
 const openDirFlags: number = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK;
 
 /** The longest paths that systems take, bytes: below a long one things can be that no path leads to. */
@@ -246,9 +248,16 @@ export class DiskTree {
         if (stats?.isSymbolicLink()) throw outside(path);
         return stats === null ? null : use({ rel, stats }, null);
       }
-      fd = this.fs.openSync(absolute, O_PATH);
-      const stats = this.fs.fstatSync(fd);
-      return use({ rel: visible(this.#below(this.#realOf(fd, absolute), path), path), stats }, fd);
+      for (let attempt = 0; attempt < attempts; attempt += 1) {
+        fd = this.fs.openSync(absolute, O_PATH);
+        const stats = this.fs.fstatSync(fd);
+        const real = this.#realOf(fd, absolute);
+        if (!this.#isMarked(real, stats))
+          return use({ rel: visible(this.#below(real, path), path), stats }, fd);
+        this.fs.closeSync(fd);
+        fd = null;
+      }
+      throw new Replaced(path);
     } catch (error) {
       const code = errno(error);
       if (code === "ENOENT" || code === "ENOTDIR") return null;
@@ -256,6 +265,11 @@ export class DiskTree {
     } finally {
       if (fd !== null) this.fs.closeSync(fd);
     }
+  }
+
+  /** Whether the system marked the path of what was opened as removed: the mark is no part of any name. */
+  #isMarked(real: string, stats: Stats): boolean {
+    return real.endsWith(" (deleted)") && !same(stats, this.fs.lstatSync(real));
   }
 
   /** The deepest existing ancestor that is at most `max` parts deep, and the child that the path names in it. */
@@ -390,8 +404,7 @@ export class DiskTree {
   #linkTarget(path: string, link: Target, follow: boolean): Target {
     const found = this.look(path);
     if (!follow) return link;
-    // The system marks the real path of what was removed meanwhile; that mark must not become part of a name.
-    if (found === null || found.rel.endsWith(" (deleted)")) throw nowhere(path);
+    if (found === null) throw nowhere(path);
     if (found.rel === "") throw new StorageError("is_directory", `${quote(path)} is a link to the root.`);
     return { ...splitPath(found.rel), missing: [], stats: found.stats };
   }
