@@ -20,8 +20,8 @@ export interface ClientOptions {
   /** Milliseconds before the first repetition; each further one waits twice as long. Default: 250. */
   retryDelayMs?: number;
   /**
-   * Milliseconds without a sign of life after which an event stream is taken for broken and made anew. The server gives
-   * one every 15 s. Default: 37 500.
+   * Milliseconds without a sign of life after which an event stream is taken for broken and made anew; the server gives
+   * one every 15 s. A long poll may take as much longer than the server holds it. Default: 37 500.
    */
   silenceMs?: number;
   /** Default: the platform's. */
@@ -70,8 +70,10 @@ export interface Client {
   fileEvents(id: string, options?: CallOptions & { since?: string }): AsyncGenerator<ServerEvent>;
 }
 
-/** Seconds that a poll is held; the server holds none longer. */
+/** Seconds that a poll of a follower is held. */
 const pollSeconds = 50;
+/** Seconds that the server holds a poll at most, whatever it is asked for. */
+const mostHeldSeconds = 55;
 /** Milliseconds between attempts of a follower while the server is away. */
 const awayMs = 3000;
 
@@ -84,15 +86,12 @@ interface Loose extends CallOptions {
 /** Makes a client. Runs in browsers, Node, Bun, Deno and Workers. */
 export function createClient(options: ClientOptions): Client {
   const connection = new Connection(options);
-  const request = async (endpoint: string, input: Loose = {}): Promise<never> => {
-    const response = await connection.send(endpoint, input);
-    const isJson = /^application\/json\b/.test(response.headers.get("content-type") ?? "");
-    if (!isJson || responses.includes(endpoint as Endpoint)) return response as never;
-    return (await response.json().catch((error: unknown) => {
-      input.signal?.throwIfAborted();
-      throw OpenWorkError.from(error);
-    })) as never;
-  };
+  const request = (endpoint: string, input: Loose = {}): Promise<never> =>
+    connection.send(endpoint, input, async (response) => {
+      const isJson = /^application\/json\b/.test(response.headers.get("content-type") ?? "");
+      if (!isJson || responses.includes(endpoint as Endpoint)) return response as never;
+      return (await jsonOf(response)) as never;
+    });
   async function* poll(endpoint: string, input: Loose, since: number | undefined): AsyncGenerator<never> {
     let cursor = since;
     while (!input.signal?.aborted) {
@@ -115,7 +114,11 @@ export function createClient(options: ClientOptions): Client {
       const params = { id };
       let from = since;
       while (from === undefined && !input.signal?.aborted) {
-        from = (await connection.unlessAway(() => connection.cursorOf(id, input), input.signal)) ?? undefined;
+        // Not held, but limited as polls are.
+        const query = { wait: 0 };
+        const newest = (): Promise<{ cursor: number }> =>
+          request("GET /workspace/:id/events", { ...input, params, query });
+        from = (await connection.unlessAway(newest, input.signal))?.cursor;
       }
       yield* poll("GET /workspace/:id/events", { ...input, params }, from);
     },
@@ -132,21 +135,26 @@ class Connection {
     this.#base = options.url.replace(/\/+$/, "");
   }
 
-  /** The cursor of a workspace's newest event. */
-  async cursorOf(id: string, input: CallOptions): Promise<number> {
-    const response = await this.send("GET /workspace/:id/events", { ...input, params: { id } });
-    return ((await response.json()) as { cursor: number }).cursor;
-  }
-
-  /** Sends a call, again after a pause when it may be repeated and nobody answered. */
-  async send(endpoint: string, input: Loose): Promise<Response> {
+  /**
+   * Sends a call, again after a pause when it may be repeated and nobody answered. `take` reads the answer. `limitMs`
+   * is how long all of that may take each time; by default as long as it likes, but for polls.
+   */
+  async send<T>(
+    endpoint: string,
+    input: Loose,
+    take: (response: Response) => Promise<T>,
+    limitMs: number | undefined = this.#pollLimitMs(input),
+  ): Promise<T> {
     const { retries = 3, retryDelayMs = 250 } = this.#options;
     const isRepeatable = !/^(?:POST|PATCH)/.test(endpoint) && !(input.body instanceof ReadableStream);
     for (let attempt = 0; ; attempt += 1) {
       try {
-        const response = await this.#once(endpoint, input);
-        if (response.ok) return response;
-        throw await errorFrom(response);
+        return await inTime(limitMs, input.signal, async (signal) => {
+          const response = await this.#once(endpoint, input, signal);
+          // With a condition of the caller, 304 is what it hopes for.
+          if (response.ok || response.status === 304) return take(response);
+          throw await errorFrom(response);
+        });
       } catch (error) {
         input.signal?.throwIfAborted();
         const known = OpenWorkError.from(error);
@@ -155,6 +163,17 @@ class Connection {
         input.signal?.throwIfAborted();
       }
     }
+  }
+
+  get #silenceMs(): number {
+    return this.#options.silenceMs ?? 37_500;
+  }
+
+  /** A poll that is not answered when it must be is lost: the network may have gone without a word. */
+  #pollLimitMs({ query }: Loose): number | undefined {
+    const wait = query?.["wait"];
+    if (wait === undefined) return undefined;
+    return Math.min(Number(wait) || 0, mostHeldSeconds) * 1000 + this.#silenceMs;
   }
 
   /** Follows an event stream over broken connections. */
@@ -166,11 +185,12 @@ class Connection {
     let last = since;
     while (!input.signal?.aborted) {
       const headers = { ...input.headers, ...(last === undefined ? {} : { "last-event-id": last }) };
-      const send = (): Promise<Response> => this.send(endpoint, { ...input, params, headers });
+      const send = (): Promise<Response> =>
+        this.send(endpoint, { ...input, params, headers }, async (response) => response, this.#silenceMs);
       const response = await this.unlessAway(send, input.signal);
       if (!response) continue;
       try {
-        for await (const event of readEvents(response, this.#options.silenceMs ?? 37_500)) {
+        for await (const event of readEvents(response, this.#silenceMs)) {
           last = event.id ?? last;
           yield event;
         }
@@ -194,7 +214,8 @@ class Connection {
 
   async #once(
     endpoint: string,
-    { params = {}, query = {}, body, headers, signal }: Loose,
+    { params = {}, query = {}, body, headers }: Loose,
+    signal: AbortSignal | undefined,
   ): Promise<Response> {
     const { token, hostToken, clientId } = this.#options;
     const [method = "GET", path = "/"] = endpoint.split(" ");
@@ -217,6 +238,33 @@ class Connection {
       ...(body instanceof ReadableStream ? { duplex: "half" } : {}),
       ...(signal ? { signal } : {}),
     } as RequestInit);
+  }
+}
+
+/** The JSON of an answer. What is no JSON is not asked for again. */
+async function jsonOf(response: Response): Promise<unknown> {
+  try {
+    return await response.json();
+  } catch (error) {
+    if (!(error instanceof SyntaxError)) throw error;
+    const { status } = response;
+    throw new OpenWorkError("invalid_answer", `An answer that is no JSON: ${error.message}`, { status });
+  }
+}
+
+/** What work comes to; its signal aborts with the caller's, and when it takes longer than `ms`. */
+async function inTime<T>(
+  ms: number | undefined,
+  signal: AbortSignal | undefined,
+  work: (signal: AbortSignal | undefined) => Promise<T>,
+): Promise<T> {
+  if (ms === undefined) return work(signal);
+  const late = new AbortController();
+  const timer = setTimeout(() => late.abort(new Error(`nothing came for ${ms} ms`)), ms);
+  try {
+    return await work(signal ? AbortSignal.any([signal, late.signal]) : late.signal);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

@@ -1,5 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { createServer, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, expectTypeOf, it } from "vitest";
@@ -251,10 +253,122 @@ describe("the client", () => {
     await events.return(undefined);
   });
 
+  it("hands over that a file is still what the caller has", async () => {
+    const put = client.request("PUT /workspace/:id/files/raw", {
+      params: { id },
+      query: { path: "same.txt" },
+      body: "same",
+    });
+    await allowNext();
+    const params = { id };
+    const query = { path: "same.txt" };
+    const headers = { "if-none-match": `"${(await put).revision}"` };
+    const answer = await client.request("GET /workspace/:id/files/raw", { params, query, headers });
+    expect([answer.status, await answer.text()]).toEqual([304, ""]);
+  });
+
+  it("does not ask again for an answer that is no JSON", async () => {
+    let calls = 0;
+    const odd = connect({
+      fetch: async () => {
+        calls += 1;
+        return new Response("<html>", { headers: { "content-type": "application/json" } });
+      },
+    });
+    await expect(odd.request("GET /workspaces")).rejects.toMatchObject({
+      code: "invalid_answer",
+      status: 200,
+    });
+    expect(calls).toBe(1);
+  });
+
   it("gives up at once when its caller does", async () => {
     const signal = AbortSignal.abort(new Error("enough"));
     const never = connect({ fetch: (_input, init) => Promise.reject(init?.signal?.reason as Error) });
     await expect(never.request("GET /health", { signal })).rejects.toThrow("enough");
+  });
+});
+
+/** A server that treats one request after another as the steps say, and the rest as the last one. */
+async function scripted(
+  ...steps: ((res: ServerResponse) => void)[]
+): Promise<{ url: string; asked: string[]; stop(): void }> {
+  const asked: string[] = [];
+  const server = createServer((req, res) => {
+    asked.push(`${req.method} ${req.url} ${req.headers["last-event-id"] ?? ""}`.trim());
+    steps[Math.min(asked.length, steps.length) - 1]?.(res);
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, "127.0.0.1", resolve);
+  });
+  const stop = (): void => {
+    server.close();
+    server.closeAllConnections();
+  };
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked, stop };
+}
+
+/** As over a network that is gone: the connection stays, and nothing comes. */
+const silence = (): void => {};
+const json = { "content-type": "application/json" };
+
+describe("the client, over a network that went without a word", () => {
+  it("sends a poll again that nobody answers, in whole or in part", async () => {
+    const server = await scripted(
+      silence,
+      (res) => void res.writeHead(200, { ...json, "content-length": 100 }).write('{"items":'),
+      (res) => void res.writeHead(200, json).end('{"items":[],"cursor":7}'),
+    );
+    const lonely = createClient({ url: server.url, silenceMs: 300, retryDelayMs: 5 });
+    const query = { wait: 0.2 };
+    expect(await lonely.request("GET /approvals", { query })).toEqual({ items: [], cursor: 7 });
+    expect(server.asked.length).toBe(3);
+    server.stop();
+  });
+
+  it("gives up in the end, and says why", async () => {
+    const server = await scripted(silence);
+    const lonely = createClient({ url: server.url, silenceMs: 200, retries: 1, retryDelayMs: 5 });
+    const polled = lonely.request("GET /workspace/:id/events", { params: { id: "w" }, query: { wait: 0 } });
+    await expect(polled).rejects.toMatchObject({
+      code: "unreachable",
+      status: 0,
+      message: expect.stringContaining("nothing came for 200 ms"),
+    });
+    expect(server.asked.length).toBe(2);
+    server.stop();
+  });
+
+  it("follows on when a poll or a stream is never answered", { timeout: 20_000 }, async () => {
+    const stream = 'id: 4\ndata: {"n":4}\n\n';
+    const events = await scripted(
+      silence,
+      (res) => void res.writeHead(200, { "content-type": "text/event-stream" }).write(stream),
+    );
+    const options = { silenceMs: 200, retries: 0, retryDelayMs: 5 };
+    const signal = AbortSignal.timeout(15_000);
+    const followed = createClient({ url: events.url, ...options }).fileEvents("w", { since: "3", signal });
+    expect((await followed.next()).value).toEqual({ id: "4", event: "message", data: { n: 4 } });
+    expect(events.asked).toEqual(["GET /workspace/w/files/events 3", "GET /workspace/w/files/events 3"]);
+    events.stop();
+
+    const polls = await scripted(
+      silence,
+      (res) => void res.writeHead(200, json).end('{"items":[],"cursor":1}'),
+    );
+    const approvals = createClient({ url: polls.url, ...options }).approvals({ signal });
+    expect((await approvals.next()).value).toEqual({ items: [], cursor: 1 });
+    polls.stop();
+  });
+
+  it("waits as long as it takes for what the host must decide", async () => {
+    const server = await scripted((res) => {
+      setTimeout(() => res.writeHead(201, json).end('{"token":"owt_x"}'), 700);
+    });
+    const patient = createClient({ url: server.url, silenceMs: 100 });
+    const made = await patient.request("POST /tokens", { body: { scope: "viewer" } });
+    expect(made.token).toBe("owt_x");
+    server.stop();
   });
 });
 
