@@ -145,17 +145,24 @@ function http(of: () => Subject, runtime: Runtime): void {
     if (large) expect(large).toMatchObject({ status: 413, json: { code: "body_too_large" } });
   });
 
-  it.skipIf(runtime.gaps.bareRefusals !== undefined)("refuses what is no HTTP with JSON", async () => {
+  const { bareRefusals, noProcess } = runtime.gaps;
+  it("refuses what is no HTTP, with JSON where it can", async () => {
+    const refusal =
+      bareRefusals === undefined
+        ? /^HTTP\/1.1 400 [^]*"code":"invalid_request"/
+        : noProcess === undefined
+          ? /^HTTP\/1.1 4\d\d /
+          : /^HTTP\/1.1 [45]\d\d /;
     for (const text of [
       "hello\r\n\r\n",
       "GET / HTTP/1.1\r\n\r\n",
       "GET nopath HTTP/1.1\r\nHost: h\r\n\r\n",
     ]) {
-      expect(await sendRaw(of(), text)).toMatch(/^HTTP\/1.1 400 [^]*"code":"invalid_request"/);
+      expect(await sendRaw(of(), text), text).toMatch(refusal);
     }
   });
 
-  it.skipIf(runtime.gaps.noProcess !== undefined)("never lets a Host header move the path", async () => {
+  it("never lets a Host header move the path", async () => {
     const own = new URL(of().url).host;
     // A server may know a name that was good before.
     for (let i = 0; i < 2; i += 1) expect((await send(of(), "GET", "/health")).status).toBe(200);
@@ -165,18 +172,18 @@ function http(of: () => Subject, runtime: Runtime): void {
         of(),
         `GET /nowhere HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`,
       );
-      expect(answer, host).toMatch(/^HTTP\/1.1 4\d\d/);
+      // A platform in front answers itself, some of it as a failure of its own.
+      expect(answer, host).toMatch(noProcess === undefined ? /^HTTP\/1.1 4\d\d/ : /^HTTP\/1.1 [45]\d\d/);
     }
-    expect(await sendRaw(of(), "GET /health HTTP/1.0\r\n\r\n")).toMatch(/^HTTP\/1.[01] 200 /);
+    const nameless = await sendRaw(of(), "GET /health HTTP/1.0\r\n\r\n");
+    // It needs the name to find the Worker.
+    expect(nameless).toMatch(noProcess === undefined ? /^HTTP\/1.[01] 200 / : /^HTTP\/1.1 400 /);
   });
 
-  it.skipIf(runtime.gaps.noProcess !== undefined)(
-    "answers a body that claims to be huge itself",
-    async () => {
-      const request = `POST /workspace/${of().id}/plugins HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer client-token-of-the-tests\r\nContent-Length: 900000000\r\n\r\n`;
-      expect(await sendRaw(of(), request)).toMatch(/^HTTP\/1.1 413 [^]*"code":"body_too_large"/);
-    },
-  );
+  it("answers a body that claims to be huge itself", async () => {
+    const request = `POST /workspace/${of().id}/plugins HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer client-token-of-the-tests\r\nContent-Length: 900000000\r\n\r\n`;
+    expect(await sendRaw(of(), request)).toMatch(/^HTTP\/1.1 413 [^]*"code":"body_too_large"/);
+  });
 }
 
 function state(of: () => Subject): void {

@@ -3,7 +3,8 @@ import { processRuntime, programs } from "../contract/subject.ts";
 import { behaviour } from "../contract/suite.ts";
 
 const gaps = {
-  bareRefusals: "Deno.serve refuses what is no HTTP request itself, without a body.",
+  bareRefusals:
+    "Deno.serve refuses what is no HTTP request itself, without a body, and takes one that names no host.",
   webSocketRelay: "Deno.serve does not lend the connection of a WebSocket.",
   noLateBody: "Deno.serve takes the bodies away that are still arriving when it shuts down.",
   noCallerPause: "Deno reads a WebSocket whether its messages are wanted or not.",
