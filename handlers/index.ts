@@ -72,6 +72,8 @@ export interface Handler<Elsewhere = never> {
   answer(request: Request): Awaitable<Response | Elsewhere>;
   /** The same for a request that asks for a WebSocket: an answer, or whom to connect its socket to. */
   upgrade(request: Request): Promise<Response | Tunnel | Elsewhere>;
+  /** Whether a request is below the base path, and so for this handler; any other is answered null. */
+  serves(request: { url: string }): boolean;
   /** Ends long polls and streams at once, withdraws what waits for approval and stops watching. */
   close(): Promise<void>;
 }
@@ -121,6 +123,7 @@ export async function createHandler(host: Host, options: HandlerOptions = {}): P
   const dispatcher = new Dispatcher(services, mounting);
   const locator = new Locator(routes, mounting.basePath);
   const handle = async (request: Request): Promise<Response | null> => answer(request);
+  const serves = ({ url }: { url: string }): boolean => !isComposed || !locator.find(url).isElsewhere;
   function answer(request: Request): Awaitable<Response | null> {
     const destination = locator.find(request.url);
     return isComposed && destination.isElsewhere ? null : dispatcher.handle(request, destination);
@@ -129,5 +132,5 @@ export async function createHandler(host: Host, options: HandlerOptions = {}): P
     const destination = locator.find(request.url);
     return isComposed && destination.isElsewhere ? null : dispatcher.upgrade(request, destination);
   }
-  return Object.assign(handle, { answer, upgrade, close: () => closeServices(services) });
+  return Object.assign(handle, { answer, upgrade, serves, close: () => closeServices(services) });
 }

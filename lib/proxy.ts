@@ -52,6 +52,11 @@ export interface Tunnel {
   endStreams: EndStreams | null;
 }
 
+/** Told by what only a tunnel has: programs replace the platform's classes, so that an answer may be of several. */
+export function isTunnel(decided: Response | Tunnel): decided is Tunnel {
+  return "cleanAnswerHeaders" in decided;
+}
+
 /** Answers with these have no body, whatever else they say. */
 const bodiless: ReadonlySet<number> = new Set([204, 205, 304]);
 

@@ -97,7 +97,8 @@ export async function startHttpServer(options: ListenOptions): Promise<HttpServe
     createListener(options.answer, options.log, () => connections.stopping),
   );
   const { answerUpgrade, log } = options;
-  const upgrades = answerUpgrade && createUpgradeListener({ answer: answerUpgrade, send, log });
+  const upgrades =
+    answerUpgrade && createUpgradeListener({ answer: answerUpgrade, serves: () => true, send, log });
   if (upgrades) server.on("upgrade", upgrades);
   server.on("clientError", onClientError);
   const closed = new Promise<void>((resolve) => server.once("close", resolve));

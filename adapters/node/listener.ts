@@ -18,7 +18,7 @@ const absoluteTarget = /^https?:\/\/[^/?#]*/i;
  * Whether a request names its host or its credentials twice. Node keeps the first and drops the other without a
  * word; whoever stands in front of this server may have looked at the last (RFC 9112, 3.2; RFC 9110, 5.3).
  */
-export function isAmbiguous(rawHeaders: readonly string[]): boolean {
+function isAmbiguous(rawHeaders: readonly string[]): boolean {
   let hosts = 0;
   let credentials = 0;
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -29,8 +29,8 @@ export function isAmbiguous(rawHeaders: readonly string[]): boolean {
   return hosts > 1 || credentials > 1;
 }
 
-/** A target in absolute form, which HTTP/1.1 servers must accept, loses its origin. */
-function requestProblem(req: IncomingMessage, hosts: { good: string }): string | null {
+/** What is wrong with a request, or null. A target in absolute form, which HTTP/1.1 servers must accept, loses its origin. */
+export function requestProblem(req: IncomingMessage, hosts: { good: string }): string | null {
   const target = (req.url ?? "/").replace(absoluteTarget, "");
   if (target.startsWith("/")) req.url = target;
   else if (target === "" || target === "*" || target.startsWith("?")) req.url = `/${target.replace("*", "")}`;

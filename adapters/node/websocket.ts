@@ -1,21 +1,24 @@
-import { type IncomingMessage, Server, ServerResponse } from "node:http";
-import { Server as NetServer, type Socket } from "node:net";
+import { EventEmitter } from "node:events";
+import { type IncomingMessage, Server as HttpServer, ServerResponse } from "node:http";
+import { Server, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Response as FastResponse } from "@whatwg-node/server";
 import type { ApiError } from "../../lib/errors.ts";
 import type { Log } from "../../lib/host.ts";
-import type { Tunnel } from "../../lib/proxy.ts";
+import { isTunnel, type Tunnel } from "../../lib/proxy.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
-import { isAmbiguous, send } from "./listener.ts";
+import { requestProblem, send } from "./listener.ts";
 import { clientFrame, FrameFollower, serverCloseFrame } from "../../lib/http/websocket-frames.ts";
+import type { EmbeddedHandler } from "../embedded.ts";
 import { tunnelRefusal } from "../http-server.ts";
 import { dismissal, engineLost, serverStops, type Farewell } from "../local/relay.ts";
 import { askForUpgrade, type Declined, type Upgraded } from "../local/upgrade.ts";
 
 /** What the HTTP server lends. */
 export interface UpgradeOptions {
-  /** Null: it is somebody else's. */
   answer(request: Request): Promise<Response | Tunnel | null>;
+  /** False: it is somebody else's. */
+  serves(request: { url: string }): boolean;
   /** Sends an answer the way every other one is sent. */
   send(response: Response, res: ServerResponse): Promise<void>;
   log: Log;
@@ -26,7 +29,11 @@ const mostEarlyBytes = 64 * 1024;
 /** How long a connection lives on after one of its sides has ended, milliseconds. */
 const farewellMs = 10_000;
 
-/** Answers an `upgrade` of `node:http`. `next` is called for one that is somebody else's; without it that is a 404. */
+/**
+ * Answers an `upgrade` of `node:http`. What is somebody else's is left to the server's other listeners of upgrades, or, where
+ * `next` is given, to that; where there is neither it is a 404. Of several handlers let each be the `next` of another: among
+ * nothing but listeners that leave it alone an upgrade is never answered.
+ */
 export interface UpgradeListener {
   (req: IncomingMessage, socket: Duplex, head: Buffer, next?: () => void): void;
   /** Closes every WebSocket, and those to come. */
@@ -39,38 +46,56 @@ export interface UpgradeListener {
  */
 export function createUpgradeListener(options: UpgradeOptions): UpgradeListener {
   const tunnels = new Tunnels();
-  const listen = (req: IncomingMessage, _: Duplex, head: Buffer, next?: () => void): void => {
+  const hosts = { good: "" };
+  function listen(this: unknown, req: IncomingMessage, _: Duplex, head: Buffer, next?: () => void): void {
     // The same connection, with its whole type.
     const { socket } = req;
-    socket.on("error", () => socket.destroy());
+    const problem = requestProblem(req, hosts);
+    const isOurs = options.serves({ url: `http://localhost${req.url ?? "/"}` });
+    // Each listener is told of every upgrade: the connection must not be touched when it is another's.
+    if (!isOurs && !next && isOneOfMany(this)) return;
     const isPlain = !asksForWebSocket(new Headers(singleHeaders(req))) || req.method !== "GET";
     // What is wrong with a request is told where plain ones are answered.
-    if (isPlain || isAmbiguous(req.rawHeaders)) {
-      replayAsPlain(req, socket, head);
+    if (isPlain || problem !== null) {
+      replayAsPlain(req, socket, head, this);
       return;
     }
-    serveWebSocket(req, socket, head, { ...options, ...(next && { next }) }, tunnels).catch(
-      (error: unknown) => {
-        options.log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
-          "exception.stacktrace": error instanceof Error ? error.stack : String(error),
-        });
-        socket.destroy();
-      },
-    );
-  };
+    if (!isOurs && next) {
+      next();
+      return;
+    }
+    socket.on("error", () => socket.destroy());
+    serveWebSocket(req, socket, head, options, tunnels).catch((error: unknown) => {
+      options.log("ERROR", `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""} failed`, {
+        "exception.stacktrace": error instanceof Error ? error.stack : String(error),
+      });
+      socket.destroy();
+    });
+  }
   return Object.assign(listen, { close: () => tunnels.stop() });
+}
+
+/** Whether a listener was called by a server that calls others too. */
+function isOneOfMany(server: unknown): boolean {
+  return server instanceof EventEmitter && server.listenerCount("upgrade") > 1;
 }
 
 /**
  * A handler's WebSockets, such as the engine's terminals, in a server of `node:http` or `node:https` beside
- * `toNodeListener`: `server.on("upgrade", toUpgradeListener(handler))`. With a base path, other requests go to `next`.
+ * `toNodeListener`: `server.on("upgrade", toUpgradeListener(handler))`. With a base path, other upgrades are left to the
+ * server's other listeners.
  */
 export function toUpgradeListener(
-  handler: { upgrade(request: Request): Promise<Response | Tunnel | null> },
+  handler: Pick<EmbeddedHandler<null>, "serves" | "upgrade">,
   options: { log?: Log } = {},
 ): UpgradeListener {
   const log = options.log ?? ((_level, body, attributes) => console.error(body, attributes));
-  return createUpgradeListener({ answer: (request) => handler.upgrade(request), send, log });
+  return createUpgradeListener({
+    answer: (request) => handler.upgrade(request),
+    serves: (request) => handler.serves(request),
+    send,
+    log,
+  });
 }
 
 function singleHeaders({ headers }: IncomingMessage): [string, string][] {
@@ -84,30 +109,32 @@ function singleHeaders({ headers }: IncomingMessage): [string, string][] {
  * Some clients ask for HTTP/2 along with an ordinary request and go on in HTTP/1.1 when that is not granted.
  * The parser has let go of the connection by now: it is given the request once more, without the question.
  */
-function replayAsPlain(req: IncomingMessage, socket: Socket, head: Buffer): void {
-  // Node puts it there, which its types do not say.
-  const server: unknown = Reflect.get(socket, "server");
-  if (!(server instanceof NetServer)) {
-    socket.destroy();
-    return;
-  }
+function replayAsPlain(req: IncomingMessage, socket: Socket, head: Buffer, caller: unknown): void {
   const lines = [`${req.method ?? "GET"} ${req.url ?? "/"} HTTP/${req.httpVersion}`];
   for (let i = 0; i < req.rawHeaders.length; i += 2) {
     const name = req.rawHeaders[i] ?? "";
     if (!/^(?:upgrade|connection|http2-settings)$/i.test(name))
       lines.push(`${name}: ${req.rawHeaders[i + 1] ?? ""}`);
   }
-  socket.removeAllListeners("error");
   socket.unshift(Buffer.concat([Buffer.from(`${lines.join("\r\n")}\r\n\r\n`, "latin1"), head]));
-  // A server of HTTPS is none of `node:http`.
-  server.emit(server instanceof Server ? "connection" : "secureConnection", socket);
+  // Node puts the server that parsed the request there, which its types do not say.
+  const servers = [Reflect.get(socket, "server"), caller];
+  if (!servers.some((server) => takesConnection(server, socket))) socket.destroy();
+}
+
+/** Gives a server a connection as if it were a new one; false when it is none that would take it. */
+function takesConnection(server: unknown, socket: Socket): boolean {
+  // A server of HTTPS is none of `node:http`; its own class would load TLS.
+  const isSecure = server instanceof Server && !(server instanceof HttpServer);
+  const event = isSecure ? "secureConnection" : "connection";
+  return server instanceof EventEmitter && server.emit(event, socket);
 }
 
 async function serveWebSocket(
   req: IncomingMessage,
   socket: Socket,
   head: Buffer,
-  options: UpgradeOptions & { next?: () => void },
+  options: UpgradeOptions,
   tunnels: Tunnels,
 ): Promise<void> {
   const caller = holdCaller(socket, head);
@@ -115,22 +142,14 @@ async function serveWebSocket(
   const scheme = Reflect.get(socket, "encrypted") === true ? "https" : "http";
   const url = `${scheme}://${req.headers.host ?? "localhost"}${req.url ?? "/"}`;
   const request = new Request(url, { headers: singleHeaders(req), signal: caller.gone });
-  const answer = await options.answer(rawUrl(request, url));
+  const answer = (await options.answer(rawUrl(request, url))) ?? nothingHere();
   if (caller.gone.aborted) return;
-  if (answer === null && options.next) {
-    const early = caller.release().subarray(head.length);
-    if (early.length > 0) socket.unshift(early);
-    options.next();
-  } else if (answer === null)
-    await sendAnswer(
-      req,
-      socket,
-      Response.json({ code: "not_found", message: "There is nothing at this path." }, { status: 404 }),
-      options,
-    );
-  else if (answer instanceof FastResponse || answer instanceof Response)
-    await sendAnswer(req, socket, answer, options);
-  else await openTunnel(req, socket, answer, caller, options, tunnels);
+  if (isTunnel(answer)) await openTunnel(req, socket, answer, caller, options, tunnels);
+  else await sendAnswer(req, socket, answer, options);
+}
+
+function nothingHere(): Response {
+  return Response.json({ code: "not_found", message: "There is nothing at this path." }, { status: 404 });
 }
 
 /** Rules are decided on the path as sent, which the class would normalise. */

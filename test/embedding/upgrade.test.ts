@@ -1,6 +1,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { rm } from "node:fs/promises";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { configure, createNodeHost, toNodeListener, toUpgradeListener } from "../../adapters/node.ts";
@@ -17,6 +18,7 @@ describe("terminals in somebody else's server (toUpgradeListener)", () => {
   let url: string;
   let pty: string;
   const others: string[] = [];
+  const open: Socket[] = [];
   const headers = { authorization: "Bearer c" };
 
   beforeAll(async () => {
@@ -51,12 +53,23 @@ describe("terminals in somebody else's server (toUpgradeListener)", () => {
   });
 
   afterAll(async () => {
+    for (const socket of open) socket.destroy();
     server?.close();
     server?.closeAllConnections();
     await handler?.close();
     terminal?.stop();
     await rm(dir, { recursive: true, force: true, maxRetries: 3 });
   });
+
+  /** Sends bytes, and tells what has come back. */
+  function sent(bytes: string): () => string {
+    let text = "";
+    const socket = connect(Number(new URL(url).port), "127.0.0.1");
+    socket.on("data", (data) => (text += String(data))).on("error", () => undefined);
+    socket.write(bytes);
+    open.push(socket);
+    return () => text;
+  }
 
   it("reach the engine, with a token", async () => {
     const opened = await openSocket(url + pty, { headers });
@@ -74,12 +87,19 @@ describe("terminals in somebody else's server (toUpgradeListener)", () => {
   });
 
   it("leave a request that merely offers another protocol to the listener of requests", async () => {
-    const { connect } = await import("node:net");
-    const socket = connect(Number(new URL(url).port), "127.0.0.1");
-    let text = "";
-    socket.on("data", (data) => (text += String(data)));
-    socket.write("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
-    await expect.poll(() => text).toContain("your own page");
-    socket.destroy();
+    const answered = sent("GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n");
+    await expect.poll(answered).toContain("your own page");
+  });
+
+  it.each(["a/b", "a b"])("tell of a Host that is none: %s", async (host) => {
+    const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer c";
+    const answered = sent(`GET ${pty} HTTP/1.1\r\nHost: ${host}\r\n${upgrade}\r\n\r\n`);
+    await expect.poll(answered).toMatch(/^HTTP\/1.1 400 [^]*"code":"invalid_request"/);
+  });
+
+  it("are found below the base path by a target in absolute form, too", async () => {
+    const upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nAuthorization: Bearer nonsense";
+    const answered = sent(`GET http://x${pty} HTTP/1.1\r\nHost: x\r\n${upgrade}\r\n\r\n`);
+    await expect.poll(answered).toMatch(/^HTTP\/1.1 401 /);
   });
 });
