@@ -1,71 +1,19 @@
-import type { Awaitable } from "../lib/awaitable.ts";
 import type { Host, ServerConfig } from "../lib/host.ts";
-import { mostMessageBytes } from "../lib/http/websocket-frames.ts";
+import { bunRuntime, type BunServer, type BunUpgrader, type BunWebSockets } from "./bun/runtime.ts";
+import { acceptWebSocket, beside, relayed } from "./bun/websocket.ts";
+import { answerEmbedded, type EmbeddedHandler, type WithWebSockets } from "./embedded.ts";
 import type { HttpServer, ListenOptions } from "./http-server.ts";
 import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./local/host.ts";
-import {
-  RequestService,
-  silentCallerSeconds,
-  startNative,
-  type NativeServer,
-} from "./local/native-server.ts";
-import type { CallerSocket, Relay } from "./local/relay.ts";
+import { RequestService, startNative, type NativeServer } from "./local/native-server.ts";
+import { refusedHandshake, Relays } from "./local/relays.ts";
 import { startLocalServer, type RunningServer, type StartOptions } from "./local/server.ts";
 
 export { ListenError } from "./http-server.ts";
 export { configure } from "./local/config.ts";
+export type { BunSocket, BunUpgrader, BunWebSockets } from "./bun/runtime.ts";
+export type { EmbeddedHandler, WithWebSockets } from "./embedded.ts";
 export type { LocalHostOptions } from "./local/host.ts";
 export type { RunningServer, StartOptions } from "./local/server.ts";
-
-/** The part of Bun's own server that is used. */
-interface BunServer {
-  readonly port: number;
-  stop(closeActiveConnections?: boolean): Promise<void>;
-  /** False when the request is none that could become a WebSocket. */
-  upgrade(request: Request, options: { headers: Record<string, string>; data: Relay }): boolean;
-}
-
-/** The part of Bun's server-side WebSocket that is used. */
-interface BunSocket {
-  readonly data: Relay;
-  send(data: string | Uint8Array): number;
-  getBufferedAmount(): number;
-  close(code: number, reason: string): void;
-  /** Since 1.4. */
-  pause?(): void;
-  resume?(): void;
-}
-
-interface BunRuntime {
-  serve(options: {
-    hostname: string;
-    port: number;
-    /** On by default, and then a second server on the same port is no error. */
-    reusePort: boolean;
-    /** Seconds; 0 is none. The default cuts every stream that is silent for ten. */
-    idleTimeout: number;
-    maxRequestBodySize: number;
-    development: boolean;
-    fetch(request: Request): Awaitable<Response | undefined>;
-    error(error: unknown): Response;
-    websocket: {
-      idleTimeout: number;
-      maxPayloadLength: number;
-      /** Bytes; what is sent beyond is dropped. */
-      backpressureLimit: number;
-      open(socket: BunSocket): void;
-      message(socket: BunSocket, data: string | Uint8Array): void;
-      close(socket: BunSocket, code: number, reason: string): void;
-    };
-  }): BunServer;
-}
-
-function bunRuntime(): BunRuntime {
-  const bun: unknown = Reflect.get(globalThis, "Bun");
-  if (bun === undefined)
-    throw new Error("This module runs on Bun; the package offers ./node and ./deno too.");
-  return bun as BunRuntime;
-}
 
 /** The built-in client cuts an answer that is silent for five minutes unless it is told not to. */
 const patientFetch = ((input: RequestInfo | URL, init?: RequestInit) =>
@@ -83,12 +31,43 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
   return startLocalServer(options, { ...runtime, listen });
 }
 
+/** A handler that serves its WebSockets in somebody else's `Bun.serve`. */
+export interface WithBunWebSockets<Answer, Sockets> extends WithWebSockets<[server: BunUpgrader], Answer> {
+  /** For `websocket` of `Bun.serve`. */
+  websocket: Sockets;
+}
+
+/**
+ * A handler whose WebSockets, such as the engine's terminals, work in your own `Bun.serve` and in what runs in it, such as
+ * Hono: call it with the server, and give `Bun.serve` its `websocket`. WebSockets of your own go in as `websocket`: they
+ * are kept apart, but the settings are those of all, and yours win. Callers that are slower than your
+ * `backpressureLimit` allows are sent away with 1013.
+ */
+export function withWebSockets<Answer extends Response | null, Own extends object = BunWebSockets>(
+  handler: EmbeddedHandler<Answer>,
+  options: { websocket?: Own } = {},
+): WithBunWebSockets<Answer, Own> {
+  const relays = new Relays();
+  const serve = (request: Request, server: BunUpgrader): Promise<Response | Answer> =>
+    answerEmbedded(
+      handler,
+      request,
+      (tunnel) =>
+        relays.connect(request, tunnel, (_, relay, protocol) =>
+          acceptWebSocket(server, request, relay, protocol),
+        ),
+      refusedHandshake,
+    );
+  // Without sockets of another kind these are what is promised.
+  const websocket = options.websocket ? beside(options.websocket) : (relayed as object as Own);
+  return Object.assign(serve, { websocket, close: () => relays.stop() });
+}
+
 async function listen(options: ListenOptions): Promise<HttpServer> {
   let server: BunServer;
-  const service = new RequestService<undefined>(options, (request, relay, protocol) => {
-    const headers: Record<string, string> = protocol === null ? {} : { "sec-websocket-protocol": protocol };
-    return server.upgrade(request, { headers, data: relay }) ? undefined : null;
-  });
+  const service = new RequestService(options, (request, relay, protocol) =>
+    acceptWebSocket(server, request, relay, protocol),
+  );
   const start = (): NativeServer => {
     server = serve(options, service);
     return { port: server.port, stop: () => server.stop(), cut: () => void server.stop(true) };
@@ -97,7 +76,7 @@ async function listen(options: ListenOptions): Promise<HttpServer> {
   return startNative(options, service, start, (error) => Reflect.get(error, "code") === "EINVAL");
 }
 
-function serve({ host, port }: ListenOptions, service: RequestService<undefined>): BunServer {
+function serve({ host, port }: ListenOptions, service: RequestService): BunServer {
   return bunRuntime().serve({
     hostname: host,
     port,
@@ -108,24 +87,6 @@ function serve({ host, port }: ListenOptions, service: RequestService<undefined>
     development: false,
     fetch: (request) => service.serve(request),
     error: (error) => service.crashed(error),
-    websocket: {
-      idleTimeout: silentCallerSeconds,
-      maxPayloadLength: mostMessageBytes,
-      // One whole message may come to what waits already.
-      backpressureLimit: 2 * mostMessageBytes,
-      open: (socket) => socket.data.open(callerOf(socket)),
-      message: (socket, data) => socket.data.fromCaller(data),
-      close: (socket, code, reason) => socket.data.callerClosed(code, reason),
-    },
+    websocket: relayed,
   });
-}
-
-function callerOf(socket: BunSocket): CallerSocket {
-  return {
-    send: (data) => void socket.send(data),
-    buffered: () => socket.getBufferedAmount(),
-    close: (code, reason) => socket.close(code, reason),
-    pause: () => socket.pause?.(),
-    resume: () => socket.resume?.(),
-  };
 }

@@ -1,14 +1,15 @@
 import { createHandler, type Handler } from "../handlers/index.ts";
 import { toApiError } from "../lib/errors.ts";
 import type { Host } from "../lib/host.ts";
-import { asksForWebSocket } from "../lib/http/websocket.ts";
 import { logFormatter } from "../lib/log.ts";
 import { version } from "../lib/version.ts";
 import { connectWebSocket } from "./cloudflare/websocket.ts";
+import { answerEmbedded, type EmbeddedHandler } from "./embedded.ts";
 import { createPortableHost, portableConfig } from "./portable-host.ts";
 import { durableObjectStorages, type DurableObjectStorage } from "./storage/durable-object.ts";
 import { createMemoryStorage } from "./storage/memory.ts";
 
+export type { EmbeddedHandler } from "./embedded.ts";
 export { durableObjectStorages, type DurableObjectStorage } from "./storage/durable-object.ts";
 
 /** The part of a Durable Object's `ctx` that is used. */
@@ -61,6 +62,16 @@ export function createCloudflareHost(storage: DurableObjectStorage, env: Cloudfl
   return host;
 }
 
+/**
+ * A handler whose WebSockets, such as the engine's terminals, work in a Worker or Durable Object of yours. Its answers must
+ * be returned as they are.
+ */
+export function withWebSockets<Answer extends Response | null>(
+  handler: EmbeddedHandler<Answer>,
+): (request: Request, env?: unknown) => Promise<Response | Answer> {
+  return (request) => answerEmbedded(handler, request, connectWebSocket);
+}
+
 /** A server in a Durable Object: one place for what waits, so that a host's answer finds the request it is for. */
 export class OpenWorkServer {
   readonly #context: ObjectContext;
@@ -82,9 +93,7 @@ export class OpenWorkServer {
       console.error(error instanceof Error ? error.stack : error);
       return failed();
     }
-    if (request.method !== "GET" || !asksForWebSocket(request.headers)) return handler(request);
-    const decided = await handler.upgrade(request);
-    return decided instanceof Response ? decided : connectWebSocket(decided);
+    return answerEmbedded(handler, request, connectWebSocket);
   }
 
   async #start(): Promise<Handler> {

@@ -1,19 +1,17 @@
 import type { Awaitable } from "../lib/awaitable.ts";
 import type { Host, ServerConfig } from "../lib/host.ts";
 import { noCloseCode } from "../lib/http/websocket-frames.ts";
+import { answerEmbedded, type EmbeddedHandler, type WithWebSockets } from "./embedded.ts";
 import type { HttpServer, ListenOptions } from "./http-server.ts";
 import { createLocalHost, type LocalHostOptions, type LocalRuntime } from "./local/host.ts";
-import {
-  RequestService,
-  silentCallerSeconds,
-  startNative,
-  type NativeServer,
-} from "./local/native-server.ts";
+import { RequestService, startNative, type NativeServer } from "./local/native-server.ts";
 import type { CallerSocket, Relay } from "./local/relay.ts";
+import { refusedHandshake, Relays, silentCallerSeconds } from "./local/relays.ts";
 import { startLocalServer, type RunningServer, type StartOptions } from "./local/server.ts";
 
 export { ListenError } from "./http-server.ts";
 export { configure } from "./local/config.ts";
+export type { EmbeddedHandler, WithWebSockets } from "./embedded.ts";
 export type { LocalHostOptions } from "./local/host.ts";
 export type { RunningServer, StartOptions } from "./local/server.ts";
 
@@ -64,9 +62,27 @@ export function startServer(options: StartOptions): Promise<RunningServer> {
   return startLocalServer(options, { ...runtime, listen });
 }
 
+/**
+ * A handler whose WebSockets, such as the engine's terminals, work in your own `Deno.serve` and in what runs in it, such as
+ * Hono. Its answers must be returned to the server as they are. `server`, which Bun needs, is not looked at.
+ */
+export function withWebSockets<Answer extends Response | null>(
+  handler: EmbeddedHandler<Answer>,
+): WithWebSockets<[server?: unknown], Answer> {
+  const relays = new Relays();
+  const serve = (request: Request): Promise<Response | Answer> =>
+    answerEmbedded(
+      handler,
+      request,
+      (tunnel) => relays.connect(request, tunnel, acceptWebSocket),
+      refusedHandshake,
+    );
+  return Object.assign(serve, { close: () => relays.stop() });
+}
+
 async function listen(options: ListenOptions): Promise<HttpServer> {
   const { host, port } = options;
-  const service = new RequestService<Response>(options, acceptWebSocket);
+  const service = new RequestService(options, acceptWebSocket);
   const serve = (request: Request): Awaitable<Response> => service.serve(request);
   const onError = (error: unknown): Response => service.crashed(error);
   const start = (): NativeServer => {
@@ -92,7 +108,10 @@ function acceptWebSocket(request: Request, relay: Relay, protocol: string | null
 /** Nothing here stops it from reading: a caller that sends too fast is sent away in the end. */
 function callerOf(socket: DenoSocket): CallerSocket {
   return {
-    send: (data) => socket.send(data),
+    send(data) {
+      socket.send(data);
+      return true;
+    },
     buffered: () => socket.bufferedAmount,
     close: (code, reason) => (code === noCloseCode ? socket.close() : socket.close(code, reason)),
   };

@@ -1,15 +1,9 @@
-import { createHash } from "node:crypto";
-import { Readable } from "node:stream";
 import type { Awaitable } from "../../lib/awaitable.ts";
 import { asksForWebSocket } from "../../lib/http/websocket.ts";
-import type { Tunnel } from "../../lib/proxy.ts";
-import { crashReply, hostProblem, listenProblem, refusal, tunnelRefusal } from "../http-server.ts";
+import { isTunnel } from "../../lib/proxy.ts";
+import { crashReply, hostProblem, listenProblem } from "../http-server.ts";
 import type { HttpServer, ListenOptions } from "../http-server.ts";
-import { Relay } from "./relay.ts";
-import { askForUpgrade, type Declined } from "./upgrade.ts";
-
-/** A caller of whom nothing comes for so long, no answer to a ping either, is gone; seconds. */
-export const silentCallerSeconds = 600;
+import { refuse, refusedHandshake, Relays, type AcceptWebSocket } from "./relays.ts";
 
 /** A server of a runtime, as far as stopping it goes. */
 export interface NativeServer {
@@ -20,32 +14,21 @@ export interface NativeServer {
   cut?(): void;
 }
 
-/**
- * Makes a WebSocket of a request and has the relay begin once it is open, with the subprotocol if there is one.
- * Returns what the runtime wants as the answer; null when the request cannot become a WebSocket any more.
- */
-export type AcceptWebSocket<Accepted> = (
-  request: Request,
-  relay: Relay,
-  protocol: string | null,
-) => Accepted | null;
-
-/** What the servers of Bun and Deno call for every request, and what is open between callers and the engine. */
-export class RequestService<Accepted extends Response | undefined> {
+/** What the servers of Bun and Deno call for every request. */
+export class RequestService {
   readonly #options: ListenOptions;
-  readonly #accept: AcceptWebSocket<Accepted>;
+  readonly #accept: AcceptWebSocket;
   readonly #hosts = { good: "" };
   /** That of the last good host, with the slash behind it. */
   #goodOrigin = "";
-  readonly #relays = new Set<Relay>();
-  #stopping = false;
+  readonly #relays = new Relays();
 
-  constructor(options: ListenOptions, accept: AcceptWebSocket<Accepted>) {
+  constructor(options: ListenOptions, accept: AcceptWebSocket) {
     this.#options = options;
     this.#accept = accept;
   }
 
-  serve(request: Request): Awaitable<Response | Accepted> {
+  serve(request: Request): Awaitable<Response> {
     if (this.#hasGoodHost(request.url)) return this.#options.answer(request);
     const { headers } = request;
     const sent = headers.get("host");
@@ -77,47 +60,16 @@ export class RequestService<Accepted extends Response | undefined> {
 
   /** Closes every WebSocket. */
   stop(): void {
-    this.#stopping = true;
-    for (const relay of this.#relays) relay.stop();
+    this.#relays.stop();
   }
 
-  async #upgrade(request: Request): Promise<Response | Accepted> {
+  async #upgrade(request: Request): Promise<Response> {
     const { answer, answerUpgrade } = this.#options;
     if (!answerUpgrade) return answer(request);
-    const problem = handshakeProblem(request.headers);
-    // The version is what RFC 6455, 4.4 wants told.
-    if (problem !== null) return refuse(problem, { "sec-websocket-version": "13" });
+    const refused = refusedHandshake(request.headers);
+    if (refused) return refused;
     const decided = await answerUpgrade(request);
-    if (decided instanceof Response) return decided;
-    try {
-      return await this.#connect(request, decided);
-    } catch (error) {
-      return tunnelRefusal(error);
-    }
-  }
-
-  async #connect(request: Request, tunnel: Tunnel): Promise<Response | Accepted> {
-    const key = request.headers.get("sec-websocket-key") ?? "";
-    const upstream = await askForUpgrade(withoutExtensions(tunnel), request.signal);
-    if (!upstream.switched) return passOn(upstream);
-    const { socket, head, headers } = upstream;
-    if (headers.get("sec-websocket-accept") !== acceptFor(key)) {
-      socket.destroy();
-      throw tunnel.unreachable(new Error("its answer is no WebSocket handshake"));
-    }
-    let unwatch: (() => void) | undefined;
-    const relay = new Relay(socket, head, () => {
-      this.#relays.delete(relay);
-      unwatch?.();
-    });
-    this.#relays.add(relay);
-    unwatch = tunnel.endStreams?.(() => relay.dismiss());
-    if (socket.destroyed) unwatch?.();
-    if (this.#stopping) relay.stop();
-    const accepted = this.#accept(request, relay, headers.get("sec-websocket-protocol") ?? tunnel.protocol);
-    if (accepted !== null) return accepted;
-    socket.destroy();
-    return refuse("The connection cannot become a WebSocket.");
+    return isTunnel(decided) ? this.#relays.connect(request, decided, this.#accept) : decided;
   }
 }
 
@@ -151,33 +103,4 @@ export function startNative(
       clearTimeout(timer);
     },
   };
-}
-
-function refuse(problem: string, headers: Record<string, string> = {}): Response {
-  return Response.json(refusal(problem), { status: 400, headers });
-}
-
-function handshakeProblem(headers: Headers): string | null {
-  const key = headers.get("sec-websocket-key") ?? "";
-  if (headers.get("sec-websocket-version") !== "13") return "The WebSocket version must be 13.";
-  return /^[A-Za-z0-9+/]{22}==$/.test(key) ? null : "The Sec-WebSocket-Key must be 16 bytes in base64.";
-}
-
-/** What proves that a server read the handshake (RFC 6455, 4.2.2). */
-function acceptFor(key: string): string {
-  return createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-}
-
-/** Frames are read here, so that none may be compressed. */
-function withoutExtensions(tunnel: Tunnel): Tunnel {
-  const { "sec-websocket-extensions": _, ...headers } = tunnel.headers;
-  return { ...tunnel, headers };
-}
-
-function passOn({ status, headers, body }: Declined): Response {
-  const empty = status === 204 || status === 304;
-  if (empty) body.resume();
-  // The runtime frames a stream by itself.
-  headers.delete("content-length");
-  return new Response(empty ? null : (Readable.toWeb(body) as ReadableStream), { status, headers });
 }

@@ -16,7 +16,8 @@ export interface Farewell {
 
 /** The caller's end of a WebSocket, as the server of a runtime gives it. */
 export interface CallerSocket {
-  send(data: string | Uint8Array): void;
+  /** False when it was dropped. */
+  send(data: string | Uint8Array): boolean;
   /** Bytes that were sent and that the caller has not taken yet. */
   buffered(): number;
   /** 1005 stands for no code. */
@@ -43,6 +44,8 @@ const lookAgainMs = 10;
 const engineLimit = 16 * 1024 * 1024;
 /** How long the engine's connection lives on without a word after the end, milliseconds. */
 const farewellMs = 10_000;
+/** How long the engine's connection waits for a caller that was promised a WebSocket, milliseconds. */
+const openWithinMs = 30_000;
 
 /**
  * Passes the messages of a WebSocket on, where a runtime does not lend the caller's connection itself: whole
@@ -58,6 +61,7 @@ export class Relay {
   /** How it ended: what still comes is nobody's. */
   #ended: Farewell | null = null;
   #lookAgain: ReturnType<typeof setTimeout> | undefined;
+  readonly #tooLate: ReturnType<typeof setTimeout>;
 
   /** `head` is what the engine has sent already; `onEnd` is called when its connection is gone. */
   constructor(engine: Socket, head: Uint8Array, onEnd: () => void) {
@@ -68,10 +72,13 @@ export class Relay {
     engine.on("error", () => engine.destroy());
     engine.once("close", () => this.#engineGone());
     engine.on("drain", () => this.#caller?.resume?.());
+    // A program that hosts the handler may drop its answer, or keep the messages to itself.
+    this.#tooLate = setTimeout(() => engine.destroy(), openWithinMs);
   }
 
   /** Begins, once the caller has its WebSocket. */
   open(caller: CallerSocket): void {
+    clearTimeout(this.#tooLate);
     if (this.#ended) {
       caller.close(this.#ended.code, this.#ended.reason);
       return;
@@ -125,10 +132,15 @@ export class Relay {
 
   #pass(message: WebSocketMessage): void {
     if (this.#ended) return;
-    if (message.kind === "text") this.#caller?.send(message.text);
-    else if (message.kind === "binary") this.#caller?.send(message.bytes);
+    if (message.kind === "text") this.#give(message.text);
+    else if (message.kind === "binary") this.#give(message.bytes);
     else if (message.kind === "ping") this.#tell({ kind: "pong", bytes: message.bytes });
     else if (message.kind === "close") this.#end(message.code, message.reason);
+  }
+
+  #give(data: string | Uint8Array): void {
+    // A stream of which a piece is missing is worse than none.
+    if (this.#caller?.send(data) === false) this.#end(1013, "The caller does not take messages fast enough.");
   }
 
   #waitForCaller(): void {
@@ -170,6 +182,7 @@ export class Relay {
   }
 
   #engineGone(): void {
+    clearTimeout(this.#tooLate);
     this.#stopWaiting();
     this.#onEnd();
     if (this.#ended) return;

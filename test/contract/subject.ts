@@ -90,39 +90,50 @@ export function processRuntime(
   };
 }
 
+/** A Worker in workerd, of one Durable Object class. */
+export function workerRuntime(
+  name: string,
+  /** `path` is where the server is below the origin. */
+  { path = "", ...worker }: { entry: string; className: string; bindingName: string; path?: string },
+): Runtime {
+  return {
+    name,
+    gaps: {
+      noProcess: "A Worker has no process, no log file and no port of its own.",
+      noDisconnect: "In front of a Durable Object the platform keeps a request going when its client leaves.",
+      bareRefusals: "The platform refuses what is no HTTP request itself.",
+    },
+    async start({ approval = "auto", env = {} } = {}) {
+      const running = await startWorker({
+        ...worker,
+        bindings: {
+          OPENWORK_TOKEN: clientToken,
+          OPENWORK_HOST_TOKEN: hostToken,
+          OPENWORK_APPROVAL_MODE: approval,
+          OPENWORK_LOG_REQUESTS: "0",
+          ...env,
+        },
+      });
+      return {
+        url: (await running.ready).origin + path,
+        id: workspaceId("/workspace"),
+        workspace: "",
+        // Under load it was seen to reset a kept connection that the next request had just taken: each has its own.
+        headers: { connection: "close" },
+        log: () => "",
+        kill() {},
+        async stop() {
+          await running.dispose();
+          return { code: 0 };
+        },
+      };
+    },
+  };
+}
+
 /** workerd, with the Worker over the storage of a Durable Object. */
-export const workerd: Runtime = {
-  name: "workerd",
-  gaps: {
-    noProcess: "A Worker has no process, no log file and no port of its own.",
-    noDisconnect: "In front of a Durable Object the platform keeps a request going when its client leaves.",
-    bareRefusals: "The platform refuses what is no HTTP request itself.",
-  },
-  async start({ approval = "auto", env = {} } = {}) {
-    const worker = await startWorker({
-      entry: "adapters/cloudflare.ts",
-      className: "OpenWorkServer",
-      bindingName: "OPENWORK_SERVER",
-      bindings: {
-        OPENWORK_TOKEN: clientToken,
-        OPENWORK_HOST_TOKEN: hostToken,
-        OPENWORK_APPROVAL_MODE: approval,
-        OPENWORK_LOG_REQUESTS: "0",
-        ...env,
-      },
-    });
-    return {
-      url: (await worker.ready).origin,
-      id: workspaceId("/workspace"),
-      workspace: "",
-      // Under load it was seen to reset a kept connection that the next request had just taken: each has its own.
-      headers: { connection: "close" },
-      log: () => "",
-      kill() {},
-      async stop() {
-        await worker.dispose();
-        return { code: 0 };
-      },
-    };
-  },
-};
+export const workerd: Runtime = workerRuntime("workerd", {
+  entry: "adapters/cloudflare.ts",
+  className: "OpenWorkServer",
+  bindingName: "OPENWORK_SERVER",
+});

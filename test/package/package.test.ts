@@ -135,13 +135,15 @@ describe("the packed package", () => {
 
   it("has types for programs of Node, which know nothing of browsers", () => {
     const source = `
+      import { createServer } from "node:http";
       import { createHandler, type Handler } from "openwork-server";
-      import { configure, createNodeHost, startServer, toNodeListener } from "openwork-server/node";
+      import { configure, createNodeHost, startServer, toNodeListener, toUpgradeListener } from "openwork-server/node";
       import { createClient } from "openwork-server/client";
       const host = createNodeHost(configure({ token: "t" }));
       export const inside: Handler<null> = await createHandler(host, { basePath: "/agent" });
       export const outside: Handler = await createHandler(host);
       export { startServer, toNodeListener };
+      createServer(toNodeListener(inside)).on("upgrade", toUpgradeListener(inside));
       const client = createClient({ url: "http://127.0.0.1:8787", token: "t" });
       const upload = { params: { id: "w" }, query: { path: "a" } };
       const body = new Uint8Array(1);
@@ -153,7 +155,8 @@ describe("the packed package", () => {
 
   it("has types for Workers that name their bindings in an interface", () => {
     const source = `
-      import worker, { createCloudflareHost, OpenWorkServer } from "openwork-server/cloudflare";
+      import { createHandler } from "openwork-server";
+      import worker, { createCloudflareHost, OpenWorkServer, withWebSockets } from "openwork-server/cloudflare";
       import type { DurableObjectStorage, ObjectNamespace } from "openwork-server/cloudflare";
       interface Env { OPENWORK_SERVER: ObjectNamespace; OPENWORK_TOKEN: string; LIMIT: number }
       interface Other { AGENT: ObjectNamespace }
@@ -162,9 +165,46 @@ describe("the packed package", () => {
       }
       export const host = (storage: DurableObjectStorage, env: Other) => createCloudflareHost(storage, env);
       export default { fetch: (request: Request, env: Env): Promise<Response> => worker.fetch(request, env) };
+      export const answer = async (storage: DurableObjectStorage, env: Env, request: Request): Promise<Response> => {
+        const handler = await createHandler(createCloudflareHost(storage, env), { basePath: "/agent" });
+        return (await withWebSockets(handler)(request)) ?? new Response();
+      };
       // @ts-expect-error The kind of storage is a word.
       export const wrong = (storage: DurableObjectStorage) => createCloudflareHost(storage, { OPENWORK_STORAGE: 1 });`;
     expect(complaintsAbout("worker-program", source, { lib: ["es2022", "dom", "dom.iterable"] })).toBe("");
+  });
+
+  const bare = { lib: ["es2022", "dom", "dom.iterable", "dom.asynciterable"] };
+
+  it("has types for programs of Bun, whose own types it does not need", () => {
+    const source = `
+      import { createHandler } from "openwork-server";
+      import { configure, createBunHost, withWebSockets, type BunSocket } from "openwork-server/bun";
+      declare const server: { upgrade(request: Request, options?: { headers?: HeadersInit; data?: undefined }): boolean };
+      const host = createBunHost(configure({ token: "t" }));
+      const composed = withWebSockets(await createHandler(host, { basePath: "/agent" }));
+      export const maybe: Promise<Response | null> = composed(new Request("http://x"), server);
+      export const message: (socket: BunSocket, data: string) => void = composed.websocket.message;
+      const own = { data: { name: "" }, idleTimeout: 5, open(_socket: { data: { name: string } }) {} };
+      const whole = withWebSockets(await createHandler(host), { websocket: own });
+      export const sure: Promise<Response> = whole(new Request("http://x"), server);
+      export const kept: typeof own = whole.websocket;
+      // @ts-expect-error Only the server can make a WebSocket of a request.
+      composed(new Request("http://x"));`;
+    expect(complaintsAbout("bun-program", source, bare)).toBe("");
+  });
+
+  it("has types for programs of Deno, whose own types it does not need", () => {
+    const source = `
+      import { createHandler } from "openwork-server";
+      import { configure, createDenoHost, withWebSockets } from "openwork-server/deno";
+      const host = createDenoHost(configure({ token: "t" }));
+      const composed = withWebSockets(await createHandler(host, { basePath: "/agent" }));
+      export const serve: (request: Request, info: object) => Promise<Response> =
+        async (request, info) => (await composed(request, info)) ?? new Response();
+      export const whole: (request: Request) => Promise<Response> = withWebSockets(await createHandler(host));
+      composed.close();`;
+    expect(complaintsAbout("deno-program", source, bare)).toBe("");
   });
 
   const anywhere = [
