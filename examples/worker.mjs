@@ -1,10 +1,11 @@
 // A Cloudflare Worker; OPENWORK_TOKEN and OPENWORK_HOST_TOKEN are its secrets, AGENT is bound to the class.
 import { createHandler } from "openwork-server";
-import { createCloudflareHost } from "openwork-server/cloudflare";
+import { createCloudflareHost, withWebSockets } from "openwork-server/cloudflare";
 
 export class Agent {
   constructor(context, env) {
-    this.openwork = createHandler(createCloudflareHost(context.storage, env), { basePath: "/agent" });
+    const handler = createHandler(createCloudflareHost(context.storage, env), { basePath: "/agent" });
+    this.openwork = handler.then(withWebSockets); // the engine's terminals
   }
 
   async fetch(request) {

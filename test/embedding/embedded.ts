@@ -1,4 +1,5 @@
 import { expect } from "vitest";
+import { openSocket } from "../support/websocket.ts";
 
 /** What sends a request to an embedded server; `url` is that of the whole program. */
 export type Ask = (path: string, init?: RequestInit) => Promise<Response>;
@@ -48,4 +49,35 @@ export async function expectEmbedded(ask: Ask, options: { ownPage: boolean }): P
   expect(await allowed.json()).toEqual({ ok: true, allowed: true });
   const answer = await ask(`${location}?wait=10`, { headers: client });
   expect(await answer.json()).toMatchObject({ items: [{ spec: "embedded" }] });
+}
+
+/** How a browser sends a token. */
+const protocols = (token: string): string[] => ["openwork", `openwork.bearer.${token}`];
+
+/** A terminal through a program with an engine, as a browser opens one: by the host's leave, and not without a token. */
+export async function expectTerminal(url: string): Promise<void> {
+  const address = `${url}/agent/opencode/pty/p1/connect`;
+  expect(await openSocket(address, { protocols: protocols("nonsense") })).toMatchObject({
+    status: 401,
+    json: { code: "unauthorized" },
+  });
+  const opening = openSocket(address, { protocols: protocols("a-client-token") });
+  const pending = async (): Promise<{ id: string }[]> => {
+    const answer = await fetch(`${url}/agent/approvals`, { headers: host });
+    return ((await answer.json()) as { items: { id: string }[] }).items;
+  };
+  await expect.poll(pending).toHaveLength(1);
+  const [asked] = await pending();
+  await fetch(`${url}/agent/approvals/${asked?.id ?? ""}`, {
+    method: "POST",
+    headers: host,
+    body: '{"reply":"allow"}',
+  });
+  const opened = await opening;
+  if (!opened.socket) throw new Error(`answered ${opened.status} ${JSON.stringify(opened.json)}`);
+  expect(opened.socket.protocol).toBe("openwork");
+  opened.socket.send("hello");
+  await opened.inbox.until("heard hello");
+  opened.socket.send("bye");
+  expect(await opened.inbox.closed).toEqual({ code: 4001, reason: "so long" });
 }

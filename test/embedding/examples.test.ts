@@ -1,35 +1,55 @@
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { programs } from "../contract/subject.ts";
+import { startTerminal, type Terminal } from "../support/terminal.ts";
 import { openSocket } from "../support/websocket.ts";
 import { startWorker } from "../support/worker.ts";
-import { expectEmbedded } from "./embedded.ts";
+import { expectEmbedded, expectTerminal } from "./embedded.ts";
 import { exampleFolder, examples, runExample } from "./folder.ts";
 
 interface Program {
   example: string;
   packages?: string[];
-  program: keyof typeof programs;
-  flags?: string[];
+  /** Before the example, with the port for those that do not read it from the environment. */
+  command: (port: number) => string[];
 }
 
-const list: Program[] = [
-  { example: "node-http.mjs", program: "node20" },
-  { example: "express.mjs", packages: ["express"], program: "node20" },
-  { example: "fastify.mjs", packages: ["fastify"], program: "node20" },
-  { example: "hono.mjs", packages: ["hono"], program: "bun" },
-  { example: "bun.mjs", program: "bun" },
-  { example: "deno.mjs", program: "deno", flags: ["run", "-A", "--unstable-no-legacy-abort"] },
+const node = (): string[] => [programs.node20];
+const bun = (): string[] => [programs.bun];
+const deno = [programs.deno, "run", "-A", "--unstable-no-legacy-abort"];
+const denoServe = (port: number): string[] => [
+  ...deno.with(1, "serve"),
+  "--host=localhost",
+  `--port=${port}`,
 ];
 
-describe.each(list)("examples/$example", ({ example, packages = [], program, flags = [] }) => {
-  it("runs in an empty folder", async () => {
-    const dir = await exampleFolder(example, packages);
-    const { url, stop } = await runExample([programs[program], ...flags, example], dir);
+const list: Program[] = [
+  { example: "node-http.mjs", command: node },
+  { example: "express.mjs", packages: ["express"], command: node },
+  { example: "fastify.mjs", packages: ["fastify"], command: node },
+  { example: "hono-node.mjs", packages: ["hono", "@hono/node-server"], command: node },
+  { example: "next-server.mjs", packages: ["next"], command: node },
+  { example: "hono.mjs", packages: ["hono"], command: bun },
+  { example: "hono.mjs", packages: ["hono"], command: denoServe },
+  { example: "bun.mjs", command: bun },
+  { example: "deno.mjs", command: () => deno },
+];
+
+let engine: Terminal;
+beforeAll(async () => {
+  engine = await startTerminal();
+});
+afterAll(() => engine.stop());
+
+describe.each(list)("examples/$example", ({ example, packages = [], command }) => {
+  it("runs in an empty folder, terminals and all", async () => {
+    const dir = await exampleFolder(example, packages, engine.url);
+    const { url, stop } = await runExample((port) => [...command(port), example], dir);
     try {
       await expectEmbedded((path, init) => fetch(url + path, init), { ownPage: true });
+      await expectTerminal(url);
     } finally {
       stop();
       rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
@@ -37,15 +57,12 @@ describe.each(list)("examples/$example", ({ example, packages = [], program, fla
   });
 });
 
-describe("examples/node-http.mjs", () => {
-  it("answers for the engine's terminals, and for those only", async () => {
-    const dir = await exampleFolder("node-http.mjs", []);
-    const { url, stop } = await runExample([programs.node20, "node-http.mjs"], dir);
+describe("examples/next-server.mjs", () => {
+  it("leaves the upgrades of Next.js to its own listener", async () => {
+    const dir = await exampleFolder("next-server.mjs", ["next"]);
+    const { url, stop } = await runExample(() => [...node(), "next-server.mjs"], dir);
     try {
-      const headers = { authorization: "Bearer a-client-token" };
-      const opened = await openSocket(`${url}/agent/opencode/pty/p1/connect`, { headers });
-      expect(opened.status).toBe(400);
-      expect((await openSocket(`${url}/elsewhere`, { headers })).status).toBe(404);
+      expect((await openSocket(`${url}/_next/hmr`)).status).toBe(418);
     } finally {
       stop();
       rmSync(dir, { recursive: true, force: true, maxRetries: 3 });
@@ -80,11 +97,16 @@ describe("examples/worker.mjs", () => {
       entry: join(dir, "worker.mjs"),
       className: "Agent",
       bindingName: "AGENT",
-      bindings: { OPENWORK_TOKEN: "a-client-token", OPENWORK_HOST_TOKEN: "a-host-token" },
+      bindings: {
+        OPENWORK_TOKEN: "a-client-token",
+        OPENWORK_HOST_TOKEN: "a-host-token",
+        OPENWORK_OPENCODE_BASE_URL: engine.url,
+      },
     });
     try {
       const url = (await worker.ready).origin;
       await expectEmbedded((path, init) => fetch(url + path, init), { ownPage: true });
+      await expectTerminal(url);
     } finally {
       await worker.dispose();
       rmSync(dir, { recursive: true, force: true });

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { cpSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type AddressInfo } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { buildOnce } from "../support/build.ts";
 import { freshDirectory } from "../support/server.ts";
 
@@ -10,17 +10,38 @@ const repo = join(import.meta.dirname, "../..");
 /** Where the examples of the README lie. */
 export const examples: string = join(repo, "examples");
 
-/** An empty folder with an example, this package and the named packages installed. */
-export async function exampleFolder(example: string, packages: readonly string[]): Promise<string> {
+/** Packages that the tests have a stand-in for: too large to be installed for what little is used. */
+const standIns = new Map([["next", join(import.meta.dirname, "programs/next")]]);
+
+/** The text of an example whose workspace has an engine. */
+function withEngine(text: string, engine: string): string {
+  const workspace = (path: string): string => `workspaces: [{ path: "${path}", baseUrl: "${engine}" }]`;
+  return text
+    .replace('workspaces: [{ path: "." }]', workspace("."))
+    .replace('hostToken: "a-host-token" }', `hostToken: "a-host-token", ${workspace("/workspace")} }`);
+}
+
+/**
+ * An empty folder with an example, this package and the named packages installed. The example is as it is, but for the
+ * address of an `engine` in its settings.
+ */
+export async function exampleFolder(
+  example: string,
+  packages: readonly string[],
+  engine?: string,
+): Promise<string> {
   await buildOnce();
   const dir = await freshDirectory("example");
   mkdirSync(join(dir, "node_modules"));
   symlinkSync(repo, join(dir, "node_modules/openwork-server"));
   for (const name of packages) {
-    symlinkSync(join(repo, "test/node_modules", name), join(dir, "node_modules", name));
+    const link = join(dir, "node_modules", name);
+    mkdirSync(dirname(link), { recursive: true });
+    symlinkSync(standIns.get(name) ?? join(repo, "test/node_modules", name), link);
   }
   writeFileSync(join(dir, "package.json"), '{ "type": "module" }\n');
-  cpSync(join(examples, example), join(dir, example));
+  const text = readFileSync(join(examples, example), "utf8");
+  writeFileSync(join(dir, example), engine === undefined ? text : withEngine(text, engine));
   return dir;
 }
 
@@ -36,11 +57,11 @@ export function freePort(): Promise<number> {
 
 /** Runs a program in a folder until `stop`; waits until it answers on the port. */
 export async function runExample(
-  command: readonly string[],
+  command: (port: number) => readonly string[],
   dir: string,
 ): Promise<{ url: string; stop(): void }> {
   const port = await freePort();
-  const [program = "", ...args] = command;
+  const [program = "", ...args] = command(port);
   const child: ChildProcess = spawn(program, args, {
     cwd: dir,
     env: { PATH: process.env["PATH"] ?? "", HOME: dir, PORT: String(port) },
