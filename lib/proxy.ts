@@ -99,6 +99,8 @@ export async function forward(
   cleanAnswerHeaders(answer.headers, rewrite);
   if (method !== "HEAD" && !bodiless.has(answer.status)) return answer;
   await answer.body?.cancel();
+  // That of what is not sent; a caller would wait for it (RFC 9110, 8.6).
+  if (method !== "HEAD" && answer.status !== 304) answer.headers.delete("content-length");
   return new host.Response(null, { status: answer.status, headers: answer.headers });
 }
 

@@ -1,6 +1,6 @@
 import { connect as connectPlain, isIP, type OnReadOpts, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { HttpAnswerError, parseAnswerHead, type AnswerHead } from "../../lib/http/answer-head.ts";
+import { beginsHead, HttpAnswerError, parseAnswerHead, type AnswerHead } from "../../lib/http/answer-head.ts";
 import { bodyReader, type BodyReader } from "../../lib/http/body-reader.ts";
 import { blockBytes, lendBlock, returnBlock } from "./blocks.ts";
 
@@ -165,6 +165,8 @@ export class Connection {
     if (end > mostHeadBytes || (end < 0 && all.length > mostHeadBytes))
       throw new HttpAnswerError("the headers of its answer are larger than 16 KiB");
     if (end < 0) {
+      // Who speaks something else may wait for more as well.
+      if (!beginsHead(all.toString("latin1"))) throw new HttpAnswerError("it does not answer in HTTP/1.1");
       this.#partial = Buffer.from(all);
       return true;
     }

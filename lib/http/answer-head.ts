@@ -30,7 +30,8 @@ const single: ReadonlySet<string> = new Set([
 ]);
 
 const statusLine = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
-const headerLine = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[\t ]*([\t\x20-\x7e\x80-\xff]*)$/;
+/** With the blanks around the value: a pattern that leaves them out goes back and forth in them. */
+const headerLine = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)$/;
 /** Longer lengths are no exact numbers. */
 const lengthValue = /^\d{1,15}$/;
 
@@ -59,16 +60,34 @@ export function parseAnswerHead(text: string, method: string): AnswerHead {
   };
 }
 
+/** Whether a head may begin like this. */
+export function beginsHead(text: string): boolean {
+  return "HTTP/1.".startsWith(text.slice(0, 7)) && !/(?:^|[^\r])\n/.test(text);
+}
+
 function addHeader(headers: Record<string, string | string[]>, line: string): void {
   const [, given, padded = ""] = headerLine.exec(line) ?? [];
   if (given === undefined) throw new HttpAnswerError("a header of its answer is malformed");
   const name = given.toLowerCase();
-  const value = padded.trimEnd();
+  const value = withoutBlanks(padded);
   const known = headers[name];
   if (name === "set-cookie") headers[name] = Array.isArray(known) ? [...known, value] : [value];
   else if (known === undefined) headers[name] = value;
   else if (name === "content-length") throw new HttpAnswerError("its answer has two lengths");
   else if (!single.has(name)) headers[name] = `${String(known)}, ${value}`;
+}
+
+/** The value between its blanks. `trim` would take half a letter of UTF-8 along: here each of its bytes is a character. */
+function withoutBlanks(padded: string): string {
+  let from = 0;
+  let to = padded.length;
+  while (isBlank(padded.charCodeAt(from))) from += 1;
+  while (to > from && isBlank(padded.charCodeAt(to - 1))) to -= 1;
+  return padded.slice(from, to);
+}
+
+function isBlank(code: number): boolean {
+  return code === 0x20 || code === 0x09;
 }
 
 function framingOf(headers: Readonly<Record<string, unknown>>, isHttp11: boolean): BodyFraming {
