@@ -77,6 +77,8 @@ export class Connection {
   #body: Body | null = null;
   /** The request has gone out whole. */
   #isSent = true;
+  /** Stops whoever still sends the body of the request. */
+  #stopBody: (() => void) | null = null;
 
   /** `onIdle` is called when another request may be sent, `onGone` when none may ever be. */
   constructor(
@@ -132,8 +134,25 @@ export class Connection {
       answer,
       sent: () => {
         this.#isSent = true;
+        this.#stopBody = null;
       },
     };
+  }
+
+  /**
+   * For whoever sends the body of the request: `stop` is called once, when no more of it is wanted because the answer is
+   * over, or when it cannot be sent. That alone ends nothing: a target that refuses a body answers, closes, and resets
+   * what still comes. Its answer lies here by then, and is read before the end of the connection shows.
+   */
+  takeBody(stop: () => void): void {
+    this.#stopBody = stop;
+    tolerateWrites(this.socket, () => this.#endBody());
+  }
+
+  #endBody(): void {
+    const stop = this.#stopBody;
+    this.#stopBody = null;
+    stop?.();
   }
 
   /** Ends it, whatever is on its way. */
@@ -210,6 +229,7 @@ export class Connection {
 
   /** The answer has come. What follows unasked ends the connection from this moment on. */
   #finish(keeps: boolean): void {
+    this.#endBody();
     if (!keeps || !this.#isSent || this.socket.destroyed) {
       this.socket.destroy();
       return;
@@ -231,11 +251,25 @@ export class Connection {
     const body = this.#body;
     this.#waiting = null;
     this.#body = null;
+    this.#endBody();
     body?.fail(error);
     if (!waiting) return;
     const isStale = this.#isReused && !this.#isHeard && /^(?:ECONNRESET|EPIPE)$/.test(codeOf(error));
     waiting.reject(isStale ? new StaleConnection() : error);
   }
+}
+
+/** Has writes that fail be told to `failed` alone. They take the place of the methods that Node's stream calls. */
+function tolerateWrites(socket: Socket, failed: () => void): void {
+  const { _write: write, _writev: writev } = socket;
+  const tolerant =
+    (callback: (error?: Error | null) => void) =>
+    (error?: Error | null): void => {
+      if (error) failed();
+      callback();
+    };
+  socket._write = (chunk, encoding, callback) => write.call(socket, chunk, encoding, tolerant(callback));
+  if (writev) socket._writev = (chunks, callback) => writev.call(socket, chunks, tolerant(callback));
 }
 
 function codeOf(error: Error): string {

@@ -52,7 +52,7 @@ export function upload(
   };
   const onClose = (): void => onError(new Error("the body broke off"));
   const onDrain = (): void => void source.resume();
-  const onGone = (): void => {
+  const stop = (): void => {
     release();
     // The rest of a request to this server is seen to by whoever answers it.
     if (source instanceof IncomingMessage) source.pause();
@@ -61,10 +61,11 @@ export function upload(
   const release = (): void => {
     pieces = [];
     source.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
-    socket.off("drain", onDrain).off("close", onGone);
+    socket.off("drain", onDrain);
   };
+  connection.takeBody(stop);
   source.on("error", onError).on("end", onEnd).on("close", onClose);
-  socket.on("drain", onDrain).on("close", onGone);
+  socket.on("drain", onDrain);
   source.on("data", onData);
 }
 
