@@ -95,7 +95,11 @@ export class Connection {
       });
     }
     this.socket.on("error", (error) => this.#fail(error));
-    this.socket.once("end", () => this.#body?.ended());
+    this.socket.once("end", () => {
+      // What Node reads behind the last bytes of a reset connection is an end as well, but there is no peer any more.
+      if (this.socket.remoteAddress !== undefined) this.#body?.ended();
+      if (this.isIdle) this.socket.destroy();
+    });
     this.socket.once("close", () => {
       this.#fail(Object.assign(new Error("the connection was closed"), { code: "ECONNRESET" }));
       this.#onGone(this);

@@ -8,6 +8,7 @@ import { byteReader } from "../../lib/http/piece-reader.ts";
 import { isEventStream } from "../../lib/proxy/headers.ts";
 import { crashReply, hostProblem, refusal, type Answer } from "../http-server.ts";
 import { AnswerStream } from "./answer-stream.ts";
+import { breakOff } from "./break-off.ts";
 import { sendBlocks } from "./block-sender.ts";
 import { relay } from "./relay.ts";
 import { withByteBody } from "./request-body.ts";
@@ -43,7 +44,7 @@ export function requestProblem(req: IncomingMessage, hosts: { good: string }): s
 
 function sendJson(res: ServerResponse, status: number, body: unknown): void {
   if (res.headersSent) {
-    res.destroy();
+    breakOff(res);
     return;
   }
   const text = JSON.stringify(body);
@@ -247,7 +248,7 @@ export function createListener(
   return (req, res, next) => {
     respond(req, res, next).catch((error: unknown) => {
       if (isPeerGone(error)) {
-        res.destroy();
+        breakOff(res);
         return;
       }
       const what = `${req.method ?? ""} ${(req.url ?? "").split("?", 1)[0] ?? ""}`;

@@ -16,7 +16,11 @@ class IdleConnections {
   readonly #byTarget = new Map<string, Connection[]>();
 
   take(target: string): Connection | undefined {
-    return this.#byTarget.get(target)?.pop();
+    const list = this.#byTarget.get(target);
+    let last = list?.pop();
+    // One that has just ended leaves the list a little later.
+    while (last?.socket.destroyed) last = list?.pop();
+    return last;
   }
 
   add(target: string, connection: Connection): void {

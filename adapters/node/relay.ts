@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import { breakOff } from "./break-off.ts";
 import type { Body, Sink } from "./connection.ts";
 
 /**
@@ -49,6 +50,6 @@ class Relay implements Sink {
 
   fail(): void {
     this.hasBegun = true;
-    this.#to.destroy();
+    breakOff(this.#to);
   }
 }

@@ -1,0 +1,18 @@
+import type { ServerResponse } from "node:http";
+import { Socket } from "node:net";
+import { TLSSocket } from "node:tls";
+
+/**
+ * Ends an answer before its end such that it cannot pass for the whole. A caller that knows the end by that of the
+ * connection alone, as in HTTP/1.0, is told by a reset; to all others the missing rest says it.
+ */
+export function breakOff(res: ServerResponse): void {
+  const { socket } = res;
+  const isFramed = res.chunkedEncoding || res.hasHeader("content-length");
+  if (res.headersSent && !isFramed && socket instanceof Socket && !(socket instanceof TLSSocket)) {
+    // Which Node does after an end in good form otherwise, and that is taken for the end of the answer.
+    socket.destroySoon = () => socket.destroy();
+    socket.resetAndDestroy();
+  }
+  res.destroy();
+}
