@@ -1,3 +1,4 @@
+import { explain } from "./engine/causes.ts";
 import { ApiError } from "./errors.ts";
 import type { WorkspaceConfig } from "./host.ts";
 import { directoryHeader } from "./proxy/directory.ts";
@@ -113,7 +114,7 @@ export async function engineText(response: Response, config: EngineConfig): Prom
 /** 502 for an engine that cannot be reached. */
 export function engineUnreachable(base: URL, cause: unknown): ApiError {
   const reason = causeOf(cause);
-  const message = `The engine at ${base.origin} cannot be reached (${reason}). Is it running?`;
+  const message = `The engine at ${base.origin} cannot be reached (${reason}). ${explain(reason, base.protocol).advice}`;
   return new ApiError("opencode_unreachable", message, { target: base.origin, cause: reason });
 }
 

@@ -240,6 +240,8 @@ export class Connection {
     }
     this.#isReused = true;
     const { socket } = this;
+    // Of TLS the end may come after reading was stopped for a body that nobody had claimed yet.
+    socket.resume();
     socket.unref();
     if (socket.timeout !== keptIdleMs) {
       socket.setTimeout(keptIdleMs);
@@ -301,7 +303,7 @@ export class Body {
   readonly head: AnswerHead;
   readonly reader: BodyReader;
   readonly #connection: Connection;
-  /** What came before it was claimed. */
+  /** What came before it was claimed: of TLS more comes than was asked for. */
   #early: Buffer | null;
   #sink: Sink | null = null;
   #failure: Error | null = null;
@@ -347,12 +349,10 @@ export class Body {
       sink.fail(this.#failure);
       return;
     }
-    if (this.#isOver) {
-      // It was cut short before anybody asked for it.
-      sink.end();
-      return;
-    }
-    if (!early || early.length === 0 || sink.take([early], false, this.resume)) this.resume();
+    const hasRoom = !early || early.length === 0 || sink.take([early], false, this.resume);
+    // It was cut short, or all of it came, before anybody asked for it.
+    if (this.#isOver) sink.end();
+    else if (hasRoom) this.resume();
   }
 
   /** Lets more come. */
@@ -383,9 +383,13 @@ export class Body {
     let size = 0;
     for (const piece of pieces) size += piece.length;
     this.#isBulk = sink?.borrows === true && size >= (isBlock ? bulkBytes : blockBytes / 8);
-    if (size === 0 || !sink) {
+    if (!sink) {
+      this.#early = Buffer.concat([this.#early ?? Buffer.alloc(0), ...pieces]);
+      return false;
+    }
+    if (size === 0) {
       if (isBlock) returnBlock(memory);
-      return sink !== null;
+      return true;
     }
     const kept = isShared
       ? [pieces.length === 1 && pieces[0] ? Buffer.from(pieces[0]) : Buffer.concat(pieces)]

@@ -8,6 +8,7 @@ import {
   type EngineConfig,
 } from "../engine.ts";
 import { ApiError } from "../errors.ts";
+import { explain } from "./causes.ts";
 import { configFailure, failureSentence } from "./failure.ts";
 import type { Host } from "../host.ts";
 import { isJsonObject } from "../json.ts";
@@ -161,23 +162,6 @@ const failures: Readonly<Record<string, EngineProblem>> = {
   opencode_url_invalid: "invalid_url",
   opencode_timeout: "timeout",
 };
-/** What causes look like, codes in Node and Bun, sentences in Deno; and what else may be said of them. */
-const causes: readonly (readonly [pattern: RegExp, code: EngineProblem, advice: string])[] = [
-  [/ECONNREFUSED|connection refused/i, "refused", ""],
-  [/ENOTFOUND|EAI_AGAIN|dns error/i, "unknown_host", ""],
-  [
-    /CERT|SELF_SIGNED|UNABLE_TO_/i,
-    "tls",
-    " Its certificate is not trusted: let NODE_EXTRA_CA_CERTS name the file of whoever signed it.",
-  ],
-  [/ERR_SSL_|EPROTO|corrupt message/i, "tls", " It does not speak TLS: its URL should begin with http://."],
-  [
-    /UND_ERR_SOCKET|ECONNRESET|SendRequest/,
-    "unreachable",
-    " It closed the connection without an answer: if it speaks TLS, its URL should begin with https://.",
-  ],
-];
-
 function failureProblem(error: unknown): EngineStatus["problem"] {
   if (!(error instanceof ApiError)) {
     const message = `The engine broke off its answer (${causeOf(error)}).`;
@@ -185,6 +169,5 @@ function failureProblem(error: unknown): EngineStatus["problem"] {
   }
   const { details, message } = error;
   const cause = isJsonObject(details) ? String(details["cause"]) : "";
-  const [, code = "unreachable", advice = ""] = causes.find(([pattern]) => pattern.test(cause)) ?? [];
-  return { code: failures[error.code] ?? code, message: message + advice };
+  return { code: failures[error.code] ?? explain(cause, "").code, message };
 }
