@@ -37,6 +37,8 @@ class Connections {
 
   watch(server: Server): void {
     server.on("connection", (socket: Socket) => {
+      // One that asked for another protocol in vain begins anew.
+      if (this.#busy.has(socket)) return;
       this.#busy.set(socket, 0);
       socket.once("close", () => this.#busy.delete(socket));
     });

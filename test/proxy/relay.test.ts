@@ -5,6 +5,7 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { buildOnce } from "../support/build.ts";
+import { room } from "../support/raw-target.ts";
 import { clientToken, startServer, type TestServer } from "../support/server.ts";
 
 const megabyte = 1024 * 1024;
@@ -78,7 +79,7 @@ class Target {
         if (chunk.length === 0) continue;
         socket.write(`${chunk.length.toString(16)};a=b\r\n`);
         if (!socket.write(Buffer.concat([chunk, Buffer.from("\r\n")]))) {
-          await Promise.race([once(socket, "drain"), once(socket, "close")]);
+          await room(socket);
         }
         if (socket.destroyed) return;
       }
