@@ -3,7 +3,7 @@ import { connect, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { clientToken } from "../support/memory-host.ts";
 import { startProxyServer, type ProxyServer } from "../support/proxy-server.ts";
-import { answerOf, chunk, RawTarget, type RawRequest, room } from "../support/raw-target.ts";
+import { answerOf, chunk, RawTarget, reset, room, type RawRequest } from "../support/raw-target.ts";
 
 const target = new RawTarget();
 let server: ProxyServer;
@@ -84,6 +84,21 @@ describe.each([
       },
       30_000,
     );
+  });
+});
+
+describe("no answer, but a reset, before the body of the request was read", () => {
+  test.each([
+    ["length", true],
+    ["length", false],
+    ["chunks", true],
+    ["chunks", false],
+  ] as const)("is told a caller that sends with %s (and reads at once: %s)", async (framing, readsAtOnce) => {
+    const before = target.requests.length;
+    target.answer = ({ socket }) => reset(socket);
+    const text = await upload(framing, readsAtOnce);
+    expect(text).toMatch(/^HTTP\/1\.1 502 [^]*"opencode_unreachable"[^]*"(?:ECONNRESET|EPIPE)"/);
+    expect(target.requests).toHaveLength(before + 1);
   });
 });
 
