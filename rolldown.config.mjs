@@ -20,16 +20,22 @@ export default builtin;
 `;
 }
 
-/** The first call of a function or class loads the module; the classes are not to be derived from, nor asked for. */
+/** The first call of a function or class, or question of what class something is, loads the module; none is to be derived from. */
 function late(id) {
   const builtin = require(id);
   const lines = namesOf(builtin).map((name) => {
     if (typeof builtin[name] !== "function") return `export const ${name} = ${read("load()", name)};`;
     return /^[A-Z]/.test(name)
-      ? `export function ${name}(...args) { return new (load().${name})(...args); }`
+      ? `export const ${name} = /*#__PURE__*/ lateClass("${name}");`
       : `export const ${name} = (...args) => load().${name}(...args);`;
   });
-  return `const load = () => process.getBuiltinModule("${id}");\n${lines.join("\n")}\n`;
+  return `const load = () => process.getBuiltinModule("${id}");
+const lateClass = (name) =>
+  Object.defineProperty(function (...args) { return new (load()[name])(...args); }, Symbol.hasInstance, {
+    value: (object) => object instanceof load()[name],
+  });
+${lines.join("\n")}
+`;
 }
 
 /** A start needs none of these. Most engines are beside the server and speak without TLS, which is 3 MB alone. */
