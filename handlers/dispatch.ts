@@ -1,6 +1,6 @@
 import type { Awaitable } from "../lib/awaitable.ts";
 import { anonymous, type Access, type Caller } from "../lib/caller.ts";
-import { ApiError, isForeseen, toApiError } from "../lib/errors.ts";
+import { ApiError, faultBehind, toApiError } from "../lib/errors.ts";
 import type { LogLevel } from "../lib/host.ts";
 import { refusedHost } from "../lib/http/allowed-hosts.ts";
 import { publicAddressOf, type Mounting } from "../lib/public-address.ts";
@@ -96,12 +96,11 @@ export class Dispatcher {
     if (known.status >= 500 && cause !== undefined) {
       const { log } = this.#services.host;
       const what = `A request failed with ${known.code}`;
+      const fault = faultBehind(cause);
+      const stack = (fault instanceof Error && fault.stack) || String(fault);
       // A full disk fails every write alike: a sentence says it all, and says it again with each.
-      if (isForeseen(cause)) log("ERROR", `${what}: ${cause.message}`);
-      else
-        log("ERROR", what, {
-          "exception.stacktrace": (cause instanceof Error && cause.stack) || String(cause),
-        });
+      if (fault === null) log("ERROR", `${what}: ${cause instanceof Error ? cause.message : String(cause)}`);
+      else log("ERROR", what, { "exception.stacktrace": stack });
     }
     return {
       status: known.status,

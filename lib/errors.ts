@@ -134,14 +134,14 @@ function isMissingModule(error: unknown): boolean {
 }
 
 /**
- * Whether an error says in a sentence all that there is to know, so that the way to it helps nobody: what this server
- * refuses by itself, and what the system refused a storage. Anything else that a storage met is a fault in a program.
+ * The fault in a program that an error came of, or null when it says in a sentence all that there is to know, so that
+ * the way to it helps nobody: what this server refuses by itself, and what the system refused a storage.
  */
-export function isForeseen(error: unknown): error is ApiError | StorageError {
-  if (error instanceof ApiError) return true;
-  if (!(error instanceof StorageError)) return false;
+export function faultBehind(error: unknown): unknown {
+  if (error instanceof ApiError) return null;
+  if (!(error instanceof StorageError)) return error;
   const { cause } = error;
-  return cause === undefined || isForeseen(cause) || isSystemError(cause);
+  return cause === undefined || isSystemError(cause) ? null : faultBehind(cause);
 }
 
 /** Every runtime puts the system's code on such an error. */

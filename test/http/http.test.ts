@@ -8,13 +8,16 @@ import { clientToken, configOf, startMemoryServer, workspaceAt } from "../suppor
 describe("a fault of the server", () => {
   it("is logged with a stack that people can read", async () => {
     const data = Object.assign(createMemoryStorage({ name: "data" }), {
-      append: () => Promise.reject(new StorageError("io", "The disk broke.")),
+      append: () =>
+        Promise.reject(new StorageError("io", "It broke.", {}, new TypeError("Nobody thought of this."))),
     });
     const { client, workspace, host } = await startMemoryServer(configOf(), { data });
     expect((await client.post(`/workspace/${workspace}/plugins`, { spec: "x" })).status).toBe(500);
     const pretty = logFormatter("pretty", { runId: "r", version: "1", hostName: "h" });
     const text = host.logged.map((record) => pretty({ ...record, time: 0 })).join("");
-    expect(text).toMatch(/^A request failed with storage_failed\nStorageError: The disk broke\.\n {4}at /m);
+    expect(text).toMatch(
+      /^A request failed with storage_failed\nTypeError: Nobody thought of this\.\n {4}at /m,
+    );
     expect(text).not.toContain("\\u000a");
   });
 });
