@@ -98,10 +98,10 @@ function stopOnSignal(server: RunningServer, engine: EngineProcess | undefined):
   process.on("SIGINT", () => void stop());
   // A terminal that closes tells it, and then its shell does once more: that is nobody's wish to hurry.
   process.on("SIGHUP", () => {
-    if (stopping || staysUp) return;
+    if (staysUp) return;
     // After everything else that happens then, which may still write to it.
     process.on("exit", leaveTerminal);
-    void stop();
+    if (!stopping) void stop();
   });
 }
 
