@@ -11,16 +11,17 @@ afterEach(async () => {
   await server?.stop("SIGKILL");
 });
 
-/** A request whose body stays away until `finish`: as slow as a test wants. */
-function slowRequest(url: string): { sent: Promise<void>; finish: () => void; answer: Promise<string> } {
+/** A request whose body stays away until `finish`: as slow as a test wants. `begun`: the server waits for its body. */
+function slowRequest(url: string): { begun: Promise<void>; finish: () => void; answer: Promise<string> } {
   const { hostname, port } = new URL(url);
   const body = '{"scope":"viewer"}';
   const socket = connect(Number(port), hostname);
   const head =
     `POST /tokens HTTP/1.1\r\nHost: ${hostname}:${port}\r\nX-OpenWork-Host-Token: ${hostToken}\r\n` +
-    `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`;
-  const sent = new Promise<void>((resolve) => {
-    socket.once("connect", () => socket.write(head + body.slice(0, 5), () => resolve()));
+    `Content-Type: application/json\r\nContent-Length: ${body.length}\r\nExpect: 100-continue\r\n\r\n`;
+  socket.once("connect", () => socket.write(head));
+  const begun = new Promise<void>((resolve) => {
+    socket.once("data", () => socket.write(body.slice(0, 5), () => resolve()));
   });
   const answer = new Promise<string>((resolve) => {
     let text = "";
@@ -28,7 +29,7 @@ function slowRequest(url: string): { sent: Promise<void>; finish: () => void; an
     socket.on("error", () => {});
     socket.on("close", () => resolve(text));
   });
-  return { sent, finish: () => void socket.write(body.slice(5)), answer };
+  return { begun, finish: () => void socket.write(body.slice(5)), answer };
 }
 
 const sleep = (ms: number): Promise<void> =>
@@ -42,14 +43,13 @@ describe("I99: a stop", () => {
     async (signal) => {
       server = await startServer();
       const slow = slowRequest(server.url);
-      await slow.sent;
-      await sleep(100);
+      await slow.begun;
       process.kill(server.pid, signal);
       await sleep(300);
       await expect(fetch(`${server.url}/health`)).rejects.toThrow();
       slow.finish();
       const answer = await slow.answer;
-      expect(answer).toMatch(/^HTTP\/1\.1 201 /);
+      expect(answer).toMatch(/^HTTP\/1\.1 201 /m);
       expect(answer.toLowerCase()).toContain("connection: close");
       expect(await server.exited).toEqual({ code: 0, signal: null });
       expect(server.log()).toMatch(/POST \/tokens 201/);
@@ -84,8 +84,7 @@ describe("I99: a stop", () => {
   test("a second signal does not wait", async () => {
     server = await startServer();
     const slow = slowRequest(server.url);
-    await slow.sent;
-    await sleep(100);
+    await slow.begun;
     process.kill(server.pid, "SIGTERM");
     await sleep(200);
     process.kill(server.pid, "SIGTERM");
