@@ -314,3 +314,30 @@ describe("random commits", () => {
     );
   });
 });
+
+describe("an append after one that failed", () => {
+  it.each([
+    ["could not sync the directory", "fsync"],
+    ["could not write", "writeSync"],
+    ["could not make the file in its new directory", "openSync"],
+  ] as const)("brings the names of new directories and files to the disk: it %s", async (_, failing) => {
+    using dir = temporaryDir();
+    let broken = true;
+    const synced = new Set<number>();
+    const storage = createDiskStorage(dir.path, {
+      fs: faultyFs((call, index, args) => {
+        if (broken && call === failing && index >= 0) throw systemError("EIO", call);
+        if (call === "fsync") synced.add(fs.fstatSync(args[0] as number).ino);
+      }),
+    });
+    await refused(storage.append("made/log", ["one"]), "io");
+    broken = false;
+    await storage.append("made/log", ["two"]);
+    expect(await read(storage, "made/log")).toContain("two\n");
+    // Without these a power cut could take the whole file with it.
+    for (const path of [dir.path, join(dir.path, "made")]) expect(synced).toContain(fs.statSync(path).ino);
+    synced.clear();
+    await storage.append("made/log", ["three"]);
+    expect(synced).toEqual(new Set());
+  });
+});

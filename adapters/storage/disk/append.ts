@@ -21,6 +21,8 @@ interface Queue {
 export class Appender {
   readonly #context: DiskContext;
   readonly #queues = new Map<string, Queue>();
+  /** By path: directories with new names in them that are not known to be on disk, because an append failed meanwhile. */
+  readonly #unsynced = new Map<string, string[]>();
 
   constructor(context: DiskContext) {
     this.#context = context;
@@ -69,7 +71,9 @@ export class Appender {
   async #write(path: string, text: string): Promise<void> {
     const { fs, tree, dirMode } = this.#context;
     await tree.ensureRoot(dirMode);
-    const { fd, changedDirs } = this.#open(path);
+    const changedDirs = this.#unsynced.get(path) ?? [];
+    this.#unsynced.set(path, changedDirs);
+    const fd = this.#open(path, changedDirs);
     try {
       const { size } = fs.fstatSync(fd);
       // Whoever died in the middle of a line, and when: the next line is one of its own.
@@ -82,6 +86,7 @@ export class Appender {
       fs.closeSync(fd);
     }
     if (changedDirs.length > 0) await syncDirs(this.#context, changedDirs);
+    this.#unsynced.delete(path);
   }
 
   #lastByte(fd: number, size: number): number | undefined {
@@ -102,10 +107,10 @@ export class Appender {
     throw new StorageError("no_space", "The disk took only a part of the lines.");
   }
 
-  #open(path: string): { fd: number; changedDirs: string[] } {
+  /** Opens the file, made with its parents if need be; `changedDirs` is told where there are new names. */
+  #open(path: string, changedDirs: string[]): number {
     const { fs, tree, fileMode } = this.#context;
     const target = writeTarget(this.#context, path);
-    const changedDirs: string[] = [];
     let at = target.dir;
     for (const name of target.missing) {
       this.#makeDir(at, name);
@@ -123,7 +128,7 @@ export class Appender {
       // Exclusive, so that nothing that appeared meanwhile is opened unseen.
       fd = fs.openSync(dir.at(target.name), now ? flags : flags | O_CREAT | O_EXCL, fileMode ?? 0o666);
       if (!fs.fstatSync(fd).isFile()) throw notAFile(path);
-      return { fd, changedDirs };
+      return fd;
     } catch (error) {
       if (fd >= 0) fs.closeSync(fd);
       throw error;
