@@ -136,7 +136,8 @@ export class CatalogKeeper {
   }
 
   #busy(): boolean {
-    return this.#running || !this.#queue.isEmpty || this.#urgent.length > 0;
+    const isDue = !this.#closed && !this.#queue.isEmpty;
+    return this.#running || isDue || this.#urgent.length > 0;
   }
 
   #sortOut(paths: readonly string[]): string[] {
@@ -181,7 +182,8 @@ export class CatalogKeeper {
       const urgent = this.#urgent.shift();
       if (urgent) await urgent().catch(() => undefined);
       else {
-        const next = this.#queue.next();
+        // A directory that is being looked at asks for those below it, also when nobody wants to know any more.
+        const next = this.#closed ? null : this.#queue.next();
         if (!next) break;
         const [dir, names] = next;
         await this.#look(dir, names).catch(() => this.#fail(dir, names));

@@ -58,3 +58,29 @@ test("files below a root that may not be read any more are not told as gone", as
   await keeper.settled();
   expect(raised).toEqual([{ type: "delete", path: "d/f" }]);
 });
+
+test("a closed one looks no further, whatever was to be looked at", async () => {
+  const storage = createMemoryStorage();
+  const files = Array.from({ length: 300 }, (_, n) => `d${n}/f`);
+  await storage.commit(files.map((path): Change => ({ op: "write", path, body: bytes("text") })));
+  let looks = 0;
+  const keeper: CatalogKeeper = new CatalogKeeper(
+    {
+      stat: (path) => storage.stat(path),
+      walk: (path) => storage.walk(path),
+      list(path, options) {
+        looks += 1;
+        if (looks === 3) keeper.close();
+        return storage.list(path, options);
+      },
+    },
+    () => undefined,
+  );
+  await keeper.build();
+  keeper.reportAll();
+  await keeper.settled();
+  expect(looks).toBe(3);
+  keeper.report(["d1/f"]);
+  await keeper.settled();
+  expect(looks).toBe(3);
+});
