@@ -246,7 +246,7 @@ class DirectoryWatches implements Watch {
 function queueLimit(): number {
   try {
     const kept = Number(readFileSync("/proc/sys/fs/inotify/max_queued_events", "utf8"));
-    return kept > 0 ? kept / 2 : 8192;
+    return kept > 0 ? Math.floor(kept / 2) : 8192;
   } catch {
     return 8192;
   }
