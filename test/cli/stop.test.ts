@@ -65,7 +65,8 @@ describe("I99: a stop", () => {
     const started = performance.now();
     process.kill(server.pid, "SIGTERM");
     expect(await server.exited).toEqual({ code: 0, signal: null });
-    expect(performance.now() - started).toBeLessThan(3000);
+    // Less than the ten seconds that running requests are given.
+    expect(performance.now() - started).toBeLessThan(9000);
     await poll;
     unused.destroy();
   });

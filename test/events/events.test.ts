@@ -221,7 +221,7 @@ describe("I98: workspace events on a real disk", () => {
 });
 
 describe("parsed files", () => {
-  it("show our own writes at once, another program's within 300 ms, and at once without a watch", async () => {
+  it("show our own writes at once, another program's soon, and at once without a watch", async () => {
     const root = await realpath(await mkdtemp(join(tmpdir(), "cache-")));
     for (const watch of [true, false]) {
       await writeFile(join(root, "opencode.jsonc"), '{ "n": 0 }\n');
@@ -236,8 +236,8 @@ describe("parsed files", () => {
         await server.client.patch(`/workspace/${server.workspace}/config`, { opencode: { n } });
         expect(await read()).toBe(n);
         await writeFile(join(root, "opencode.jsonc"), `{ "n": ${n + 100} }\n`);
-        if (watch) await new Promise((resolve) => setTimeout(resolve, 300));
-        expect(await read(), watch ? "with a watch" : "without a watch").toBe(n + 100);
+        if (watch) await expect.poll(read, { timeout: 10_000 }).toBe(n + 100);
+        else expect(await read()).toBe(n + 100);
       }
       await server.handler.close();
     }

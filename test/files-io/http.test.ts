@@ -10,6 +10,7 @@ import {
 import { parseRange } from "../../lib/http/range.ts";
 import { mediaTypeOf } from "../../lib/http/media-type.ts";
 import type { Entry } from "../../lib/storage.ts";
+import { processorTime } from "../support/processor-time.ts";
 
 describe("byte ranges (I56)", () => {
   test.each([
@@ -162,9 +163,9 @@ describe("names of downloads (I43)", () => {
       `;a="${"\\".repeat(100_001)}`,
       `;${";".repeat(100_000)}`,
     ]) {
-      const started = performance.now();
+      const started = processorTime();
       dispositionParameters(header);
-      expect(performance.now() - started).toBeLessThan(200);
+      expect(processorTime() - started).toBeLessThan(400);
     }
   });
 });

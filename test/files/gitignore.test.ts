@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { CatalogIndex } from "../../lib/catalog/index.ts";
 import { IgnoreFile } from "../../lib/catalog/gitignore.ts";
 import type { Entry } from "../../lib/storage.ts";
+import { processorTime } from "../support/processor-time.ts";
 
 /** A pattern, what it leaves out and what it says nothing of; a slash at the end makes a directory of a path. */
 type Row = [pattern: string, out: string[], unsaid: string[]];
@@ -81,10 +82,10 @@ describe("an ignore file", () => {
     ["*[!b]".repeat(100) + "b", "a".repeat(250) + "c"],
   ])("takes no long time for a pattern made for that: %#", (pattern, path) => {
     const file = new IgnoreFile(pattern);
-    const started = performance.now();
+    const started = processorTime();
     expect(file.test(path, false)).toBeNull();
     // With backtracking it would take longer than anybody waits.
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(processorTime() - started).toBeLessThan(2000);
   });
 
   it("takes in as many rules of one kind as there are", () => {

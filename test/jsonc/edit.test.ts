@@ -4,6 +4,7 @@ import { editJsonc } from "../../lib/jsonc/edit.ts";
 import { sameJson } from "../../lib/json.ts";
 import { jsoncValue, parseJsonc, type JsoncNode } from "../../lib/jsonc/parse.ts";
 import { jsonObjectValue, jsonValue, objectOf, printerChoices, printJsonc } from "./arbitrary.ts";
+import { processorTime } from "../support/processor-time.ts";
 
 function tree(text: string): JsoncNode {
   const { root, problems } = parseJsonc(text);
@@ -152,13 +153,13 @@ describe("editing JSONC by example", () => {
     const many = Array.from({ length: 30_000 }, (_, index) => `"p${index}"`);
     for (const separator of [",", ",\n  "]) {
       const text = `{"plugin":[${many.join(separator)}],"x":{}}`;
-      const started = performance.now();
+      const started = processorTime();
       const odd = (read(text) as { plugin: string[] }).plugin.filter((_, index) => index % 2 === 0);
       const after = edit(text, {
         plugin: [...odd, "new"],
         x: Object.fromEntries(odd.map((name) => [name, 1])),
       });
-      expect(performance.now() - started).toBeLessThan(2000);
+      expect(processorTime() - started).toBeLessThan(2000);
       expect((read(after) as { plugin: string[] }).plugin).toHaveLength(odd.length + 1);
     }
   });

@@ -2,6 +2,7 @@ import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { jsoncProperty, jsoncValue, parseJsonc, positionOf } from "../../lib/jsonc/parse.ts";
 import { jsonValue, objectOf, printerChoices, printJsonc } from "./arbitrary.ts";
+import { processorTime } from "../support/processor-time.ts";
 
 const read = (text: string): unknown => {
   const { root, problems } = parseJsonc(text);
@@ -68,12 +69,12 @@ describe("reading JSONC", () => {
   });
 
   test("endless nesting and endless errors are refused quickly", () => {
-    const started = performance.now();
+    const started = processorTime();
     for (const text of ["[".repeat(1e5), '{"a":'.repeat(1e5), `${"[".repeat(300)}1${"]".repeat(300)}`]) {
       expect(parseJsonc(text).problems?.[0]?.code).toBe("NestingTooDeep");
     }
     expect(parseJsonc("x ".repeat(1e5)).problems).toHaveLength(100);
-    expect(performance.now() - started).toBeLessThan(2000);
+    expect(processorTime() - started).toBeLessThan(2000);
     expect(parseJsonc(`${"[".repeat(199)}1${"]".repeat(199)}`).problems).toBeNull();
   });
 

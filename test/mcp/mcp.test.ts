@@ -3,6 +3,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { matchesGlob } from "../../lib/glob.ts";
 import type { Storage } from "../../lib/storage.ts";
 import { configOf, put, startMemoryServer, textOf } from "../support/memory-host.ts";
+import { processorTime } from "../support/processor-time.ts";
 
 let server: Awaited<ReturnType<typeof startMemoryServer>>;
 const remote = (url: string): object => ({ type: "remote", url });
@@ -52,13 +53,13 @@ describe("globs", () => {
   });
 
   test("hostile patterns take no time", () => {
-    const started = performance.now();
+    const started = processorTime();
     for (const n of [900, 100_000]) {
       matchesGlob("*a".repeat(n / 2), "a".repeat(n));
       matchesGlob(`${"a*".repeat(n / 2)}b`, "a".repeat(n));
       matchesGlob(`${"*".repeat(n)}b`, "a".repeat(n));
     }
-    expect(performance.now() - started).toBeLessThan(300);
+    expect(processorTime() - started).toBeLessThan(300);
   });
 });
 

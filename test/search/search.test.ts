@@ -18,6 +18,7 @@ import {
   type Exchange,
 } from "../support/memory-host.ts";
 import { viewerOf } from "../files-io/subjects.ts";
+import { processorTime } from "../support/processor-time.ts";
 
 interface Subject {
   client: Client;
@@ -410,17 +411,17 @@ describe("names", () => {
 
   test("names made to be slow are not", async () => {
     const paths = Array.from({ length: 2000 }, (_, n) => `${"a".repeat(240)}${n}`);
-    const started = performance.now();
+    const started = processorTime();
     await find(paths, `${"a".repeat(200)}b`);
     await find(paths, "a".repeat(200));
     await find(paths, "a ".repeat(200));
-    expect(performance.now() - started).toBeLessThan(3000);
+    expect(processorTime() - started).toBeLessThan(3000);
   });
 
   test("100 000 paths in a moment", async () => {
     const paths = Array.from({ length: 100_000 }, (_, n) => `folder-${n % 1000}/part/some-file-${n}.ts`);
-    const started = performance.now();
+    const started = processorTime();
     expect(await find(paths, "file9999")).toContain("folder-999/part/some-file-9999.ts");
-    expect(performance.now() - started).toBeLessThan(1000);
+    expect(processorTime() - started).toBeLessThan(1000);
   });
 });

@@ -50,7 +50,8 @@ describe("two processes on one root", () => {
     await staleLock(dir.path);
     const start = performance.now();
     await createDiskStorage(dir.path).commit([write("f", "1")]);
-    expect(performance.now() - start).toBeLessThan(500);
+    // One of another host would be waited for longer.
+    expect(performance.now() - start).toBeLessThan(5000);
     expect(fs.existsSync(join(dir.path, lockName))).toBe(false);
     await staleLock(dir.path);
     const jobs = ["a", "b", "c", "d"].map((name) => child({ root: dir.path, name, times: 20 }));
