@@ -256,7 +256,7 @@ export interface Api {
   "POST /tokens": {
     params: object;
     query: object;
-    body: { scope?: unknown | undefined; label?: unknown | undefined };
+    body: { scope?: "owner" | "collaborator" | "viewer" | undefined; label?: string | undefined };
     answer: {
       id: string;
       scope: "owner" | "collaborator" | "viewer";
@@ -299,7 +299,7 @@ export interface Api {
   "POST /approvals/:approvalId": {
     params: { approvalId: string };
     query: object;
-    body: { reply?: unknown | undefined };
+    body: { reply?: "allow" | "deny" | undefined };
     answer: { ok: true; allowed: boolean };
   };
   "GET /requests/:requestId": {
@@ -544,7 +544,7 @@ export interface Api {
       description?: string | false | 0 | null | undefined;
       agent?: string | false | 0 | null | undefined;
       model?: string | false | 0 | null | undefined;
-      subtask?: unknown | undefined;
+      subtask?: boolean | undefined;
     };
     answer: {
       items: {
@@ -605,10 +605,10 @@ export interface Api {
     body: {
       mode?:
         | {
-            opencode?: unknown | undefined;
-            openwork?: unknown | undefined;
-            skills?: unknown | undefined;
-            commands?: unknown | undefined;
+            opencode?: "merge" | "replace" | undefined;
+            openwork?: "merge" | "replace" | undefined;
+            skills?: "merge" | "replace" | undefined;
+            commands?: "merge" | "replace" | undefined;
           }
         | null
         | undefined;
@@ -635,13 +635,13 @@ export interface Api {
             description?: string | false | 0 | null | undefined;
             agent?: string | false | 0 | null | undefined;
             model?: string | false | 0 | null | undefined;
-            subtask?: unknown | undefined;
+            subtask?: boolean | undefined;
             path?: string | null | undefined;
           }[]
         | null
         | undefined;
       files?: { path: string; contentBase64: string }[] | null | undefined;
-      redacted?: unknown | undefined;
+      redacted?: boolean | undefined;
     };
     answer: { ok: true };
   };
@@ -768,7 +768,7 @@ export interface Api {
   "POST /workspace/:id/files/sessions": {
     params: { id: string };
     query: object;
-    body: { ttlSeconds?: unknown | undefined; write?: unknown | undefined };
+    body: { ttlSeconds?: number | undefined; write?: boolean | undefined };
     answer: {
       session: {
         id: string;
@@ -783,7 +783,7 @@ export interface Api {
   "POST /files/sessions/:sid/renew": {
     params: { sid: string };
     query: object;
-    body: { ttlSeconds?: unknown | undefined; write?: unknown | undefined };
+    body: { ttlSeconds?: number | undefined; write?: boolean | undefined };
     answer: {
       session: {
         id: string;
@@ -850,7 +850,32 @@ export interface Api {
     params: { sid: string };
     query: object;
     body: { paths: (string | number | null)[] };
-    answer: { items: { ok: boolean; path: string }[] };
+    answer: {
+      items: (
+        | {
+            ok: true;
+            path: string;
+            kind: "file";
+            bytes: number;
+            updatedAt: number;
+            revision: string;
+            contentBase64: string;
+          }
+        | {
+            ok: false;
+            type?: string | undefined;
+            path?: string | undefined;
+            from?: string | undefined;
+            to?: string | undefined;
+            code: string;
+            message: string;
+            expectedRevision?: string | null | undefined;
+            currentRevision?: string | null | undefined;
+            maxBytes?: number | undefined;
+            size?: number | undefined;
+          }
+      )[];
+    };
   };
   "POST /files/sessions/:sid/write-batch": {
     params: { sid: string };
@@ -860,11 +885,33 @@ export interface Api {
         path?: string | number | null | undefined;
         contentBase64: string;
         ifMatchRevision?: string | null | undefined;
-        force?: unknown | undefined;
+        force?: boolean | undefined;
       }[];
     };
     answer: {
-      items: ({ ok: true; path: string } | { ok: false; code: string; message: string })[];
+      items: (
+        | {
+            ok: true;
+            path: string;
+            bytes: number;
+            updatedAt: number;
+            revision: string;
+            previousRevision: string | null;
+          }
+        | {
+            ok: false;
+            type?: string | undefined;
+            path?: string | undefined;
+            from?: string | undefined;
+            to?: string | undefined;
+            code: string;
+            message: string;
+            expectedRevision?: string | null | undefined;
+            currentRevision?: string | null | undefined;
+            maxBytes?: number | undefined;
+            size?: number | undefined;
+          }
+      )[];
       cursor: number;
     };
   };
@@ -877,10 +924,35 @@ export interface Api {
         path?: string | null | undefined;
         from?: string | null | undefined;
         to?: string | null | undefined;
-        recursive?: unknown | undefined;
+        recursive?: boolean | undefined;
       }[];
     };
-    answer: { items: { ok: boolean; type: string }[]; cursor: number };
+    answer: {
+      items: (
+        | {
+            ok: true;
+            type: string;
+            path?: string | undefined;
+            from?: string | undefined;
+            to?: string | undefined;
+            revision?: string | undefined;
+          }
+        | {
+            ok: false;
+            type?: string | undefined;
+            path?: string | undefined;
+            from?: string | undefined;
+            to?: string | undefined;
+            code: string;
+            message: string;
+            expectedRevision?: string | null | undefined;
+            currentRevision?: string | null | undefined;
+            maxBytes?: number | undefined;
+            size?: number | undefined;
+          }
+      )[];
+      cursor: number;
+    };
   };
   "GET /workspace/:id/files/events": {
     params: { id: string };

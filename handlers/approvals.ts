@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import type { ApprovalPage } from "../lib/approvals.ts";
 import { actorSchema } from "./schemas.ts";
+import { meant } from "../lib/json.ts";
 import { route, type Route } from "../lib/route.ts";
 import { holding, sinceQuery, waitMsOf, waitQuery } from "./wait.ts";
 
@@ -43,7 +44,10 @@ export const routes: readonly Route[] = [
     path: "/approvals/:approvalId",
     access: "host",
     mounted: true,
-    body: v.object({ reply: v.optional(v.unknown()) }, "an object {reply} is expected"),
+    body: v.object(
+      { reply: meant({ type: "string", enum: ["allow", "deny"] }) },
+      "an object {reply} is expected",
+    ),
     answer: v.object({ ok: v.literal(true), allowed: v.boolean() }),
     errors: ["approval_not_found", "approval_answered"],
     summary:

@@ -1,5 +1,5 @@
 import * as v from "valibot";
-import { download } from "../lib/files/download.ts";
+import { download, downloadRoute } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
 import { findInMailbox, listMailbox, notInMailbox, outbox } from "../lib/files/mailbox.ts";
 import { insistOnOpenFile } from "../lib/protected-paths.ts";
@@ -22,7 +22,7 @@ const listArtifacts = route({
 });
 
 const downloadArtifact = route({
-  success: [200, 206, 304],
+  ...downloadRoute,
   method: "GET",
   path: `${path}/:artifactId`,
   access: "client",

@@ -51,6 +51,7 @@ export const routes: readonly Route[] = [
     mounted: true,
     query: v.object(waitQuery),
     success: [200, 202],
+    produces: ["application/json"],
     errors: ["not_found", "too_many_requests"],
     summary: "The answer of a write sent with Prefer: respond-async, or 202 while the host has not decided.",
     handle: async (context) => {

@@ -9,6 +9,7 @@ import {
 } from "../lib/opencode/commands.ts";
 import { commandName } from "../lib/opencode/command-name.ts";
 import { ApiError } from "../lib/errors.ts";
+import { meant } from "../lib/json.ts";
 import { markdownBytes } from "../lib/opencode/markdown-file.ts";
 import { overwrite } from "../lib/changes/overwrite.ts";
 import { absolutePath } from "../lib/paths.ts";
@@ -82,7 +83,7 @@ const save = route({
     description: maybeText,
     agent: maybeText,
     model: maybeText,
-    subtask: v.optional(v.unknown()),
+    subtask: meant({ type: "boolean" }),
   }),
   answer: listAnswer,
   errors: ["invalid_command_template", "invalid_command_name"],

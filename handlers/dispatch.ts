@@ -162,7 +162,7 @@ export class Dispatcher {
 
   #handle(route: Route, call: RequestContext, held: HeldBody | null): Awaitable<Reply> {
     if (held) call.body = held.value;
-    if (route.writes && prefersAsync(call.request)) {
+    if (route.asksHost && prefersAsync(call.request)) {
       return runAsync(
         call,
         (derived) => runHandler(route, derived, held),

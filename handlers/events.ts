@@ -22,6 +22,8 @@ export const routes: readonly Route[] = [
     method: "GET",
     path: "/workspace/:id/events",
     access: "client",
+    produces: ["application/json", "text/event-stream"],
+    requestHeaders: ["Last-Event-ID"],
     query: v.object({ ...waitQuery, since: v.optional(v.string()) }),
     answer: v.object({
       items: v.array(eventSchema),

@@ -13,7 +13,7 @@ import {
   mostItems,
   type FailedItem,
 } from "../lib/files/batches.ts";
-import { plainObject } from "../lib/json.ts";
+import { meant, plainObject } from "../lib/json.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { isClosedTo } from "../lib/protected-paths.ts";
 import type { Reply } from "../lib/reply.ts";
@@ -33,7 +33,39 @@ export const pathSchema: v.GenericSchema<unknown, string> = v.pipe(
   v.transform(String),
 );
 
-const failedSchema = v.looseObject({ ok: v.literal(false), code: v.string(), message: v.string() });
+/** What became of an item that failed; conflicts and sizes have details of their own. */
+export const failedSchema: v.GenericSchema = v.object({
+  ok: v.literal(false),
+  type: v.optional(v.string()),
+  path: v.optional(v.string()),
+  from: v.optional(v.string()),
+  to: v.optional(v.string()),
+  code: v.string(),
+  message: v.string(),
+  expectedRevision: v.optional(v.nullable(v.string())),
+  currentRevision: v.optional(v.nullable(v.string())),
+  maxBytes: v.optional(v.number()),
+  size: v.optional(v.number()),
+});
+
+const readSchema = v.object({
+  ok: v.literal(true),
+  path: v.string(),
+  kind: v.literal("file"),
+  bytes: v.number(),
+  updatedAt: v.number(),
+  revision: v.string(),
+  contentBase64: v.string(),
+});
+
+const writtenSchema = v.object({
+  ok: v.literal(true),
+  path: v.string(),
+  bytes: v.number(),
+  updatedAt: v.number(),
+  revision: v.string(),
+  previousRevision: v.nullable(v.string()),
+});
 
 /** A list of 1 to 64 of something. */
 export function batchOf<S extends v.GenericSchema<unknown, unknown>>(
@@ -81,7 +113,7 @@ const readBatch = route({
   mounted: true,
   locate: sessionWorkspace,
   body: v.object({ paths: batchOf(pathSchema, "paths") }),
-  answer: v.object({ items: v.array(v.looseObject({ ok: v.boolean(), path: v.string() })) }),
+  answer: v.object({ items: v.array(v.union([readSchema, failedSchema])) }),
   errors: ["file_session_not_found", "forbidden", "invalid_path", "too_many_requests"],
   summary:
     "Reads up to 64 files of at most 5 000 000 bytes each, as base64; one that cannot be read hinders no other.",
@@ -110,7 +142,7 @@ const writeSchema = plainObject(
     ifMatchRevision: v.optional(
       v.nullable(v.string("ifMatchRevision must be a revision, or null when the file must not exist")),
     ),
-    force: v.optional(v.unknown()),
+    force: meant({ type: "boolean" }),
   },
   "a write must be an object {path, contentBase64, ifMatchRevision?, force?}",
 );
@@ -217,7 +249,7 @@ const writeBatch = route({
   body: v.object({ writes: batchOf(writeSchema, "writes") }),
   bodyLimit: writeBatchLimit,
   answer: v.object({
-    items: v.array(v.union([v.looseObject({ ok: v.literal(true), path: v.string() }), failedSchema])),
+    items: v.array(v.union([writtenSchema, failedSchema])),
     cursor: v.number(),
   }),
   errors: ["file_session_not_found", "invalid_path", "write_denied", "request_withdrawn"],

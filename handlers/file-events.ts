@@ -12,6 +12,8 @@ export const routes: readonly Route[] = [
     method: "GET",
     path: "/workspace/:id/files/events",
     access: "client",
+    produces: ["text/event-stream"],
+    requestHeaders: ["Last-Event-ID"],
     query: v.object({ since: v.optional(v.string()), ignore: ignoreQuery }),
     errors: ["too_many_requests"],
     summary:

@@ -3,11 +3,11 @@ import type { ChangeItem } from "../lib/changes/items.ts";
 import { fingerprint } from "../lib/changes/plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
 import { changedMessage, failedItem, ItemError, type FailedItem } from "../lib/files/batches.ts";
-import { plainObject } from "../lib/json.ts";
+import { meant, plainObject } from "../lib/json.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { route, type Context, type Route } from "../lib/route.ts";
 import type { Change } from "../lib/storage.ts";
-import { batchOf } from "./file-batches.ts";
+import { batchOf, failedSchema } from "./file-batches.ts";
 import { sessionPath, writableSessionWorkspace } from "./file-sessions.ts";
 
 const text = (
@@ -21,10 +21,19 @@ const operationSchema = plainObject(
     path: text("path"),
     from: text("from"),
     to: text("to"),
-    recursive: v.optional(v.unknown()),
+    recursive: meant({ type: "boolean" }),
   },
   "an operation must be an object {type, …}",
 );
+
+const doneSchema = v.object({
+  ok: v.literal(true),
+  type: v.string(),
+  path: v.optional(v.string()),
+  from: v.optional(v.string()),
+  to: v.optional(v.string()),
+  revision: v.optional(v.string()),
+});
 
 /** One operation, its paths resolved; a path that was not sent is undefined. */
 interface Operation {
@@ -191,7 +200,7 @@ export const routes: readonly Route[] = [
     locate: writableSessionWorkspace,
     body: v.object({ operations: batchOf(operationSchema, "operations") }),
     answer: v.object({
-      items: v.array(v.looseObject({ ok: v.boolean(), type: v.string() })),
+      items: v.array(v.union([doneSchema, failedSchema])),
       cursor: v.number(),
     }),
     errors: ["file_session_not_found", "invalid_path", "write_denied", "request_withdrawn"],

@@ -1,5 +1,6 @@
 import * as v from "valibot";
 import { notFound, viewOf, type FileSession } from "../lib/files/sessions.ts";
+import { meant } from "../lib/json.ts";
 import { route, type Context, type Place, type Route } from "../lib/route.ts";
 import { ApiError } from "../lib/errors.ts";
 import { scopeReaches } from "../lib/scopes.ts";
@@ -9,7 +10,7 @@ import type { Workspace } from "../lib/workspaces.ts";
 export const sessionPath = "/files/sessions/:sid";
 
 const openBody = v.object(
-  { ttlSeconds: v.optional(v.unknown()), write: v.optional(v.unknown()) },
+  { ttlSeconds: meant({ type: "number" }), write: meant({ type: "boolean" }) },
   "an object {ttlSeconds?, write?} is expected",
 );
 

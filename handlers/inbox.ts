@@ -8,7 +8,7 @@ import {
   resolveInMailbox,
   type MailboxItem,
 } from "../lib/files/mailbox.ts";
-import { download } from "../lib/files/download.ts";
+import { download, downloadRoute } from "../lib/files/download.ts";
 import { insistOnPlainBody } from "../lib/http/content-encoding.ts";
 import { readForm } from "../lib/http/multipart.ts";
 import { lookBeforeWrite } from "../lib/changes/overwrite.ts";
@@ -48,7 +48,7 @@ const listInbox = route({
 });
 
 const downloadInboxItem = route({
-  success: [200, 206, 304],
+  ...downloadRoute,
   method: "GET",
   path: `${path}/:inboxId`,
   access: "client",

@@ -4,7 +4,7 @@ import { exportFiles } from "../lib/portability/export.ts";
 import { matchesGlob } from "../lib/glob.ts";
 import { opencodeTarget } from "../lib/portability/import-config.ts";
 import type { ImportInput } from "../lib/portability/import.ts";
-import { jsonObject, plainObject } from "../lib/json.ts";
+import { jsonObject, meant, plainObject } from "../lib/json.ts";
 import { openworkPath, readOpencode, readOpenwork, type Reader } from "../lib/opencode/config.ts";
 import { absolutePath } from "../lib/paths.ts";
 import { problemsField } from "../lib/problems.ts";
@@ -132,12 +132,8 @@ function protection(context: Context): (name: string) => boolean {
   return (name) => patterns.some((pattern) => matchesGlob(pattern, name.toLowerCase()));
 }
 
-const mode = plainObject({
-  opencode: v.optional(v.unknown()),
-  openwork: v.optional(v.unknown()),
-  skills: v.optional(v.unknown()),
-  commands: v.optional(v.unknown()),
-});
+const part = meant({ type: "string", enum: ["merge", "replace"] });
+const mode = plainObject({ opencode: part, openwork: part, skills: part, commands: part });
 
 const importBody = v.object({
   mode: v.nullish(mode),
@@ -170,7 +166,7 @@ const importBody = v.object({
           description: maybeText,
           agent: maybeText,
           model: maybeText,
-          subtask: v.optional(v.unknown()),
+          subtask: meant({ type: "boolean" }),
           path: v.nullish(v.string()),
         }),
       ),
@@ -178,7 +174,7 @@ const importBody = v.object({
     ),
   ),
   files: v.nullish(portableFiles),
-  redacted: v.optional(v.unknown()),
+  redacted: meant({ type: "boolean" }),
 });
 
 const importRoute = route({

@@ -1,7 +1,7 @@
 import * as v from "valibot";
 import type { Plan } from "../lib/changes/plan.ts";
 import { resolveClientPath } from "../lib/client-paths.ts";
-import { download, fileNotFound, preconditionFailed } from "../lib/files/download.ts";
+import { download, downloadRoute, fileNotFound, preconditionFailed } from "../lib/files/download.ts";
 import { ApiError } from "../lib/errors.ts";
 import { checkWriteConditions, etagOf } from "../lib/http/conditions.ts";
 import { insistOnPlainBody } from "../lib/http/content-encoding.ts";
@@ -19,7 +19,7 @@ const path = "/workspace/:id/files/raw";
 const query = v.object({ path: v.optional(v.string(), "") });
 
 const readRaw = route({
-  success: [200, 206, 304],
+  ...downloadRoute,
   method: "GET",
   path,
   access: "client",
@@ -50,6 +50,7 @@ const statFile = route({
     revision: v.string(),
     mediaType: v.optional(v.string()),
   }),
+  answerHeaders: ["ETag"],
   errors: ["invalid_path", "file_not_found"],
   async handle(context) {
     const { storage } = context.workspace;
@@ -67,6 +68,8 @@ const statFile = route({
 
 const writeRaw = route({
   accepts: ["application/octet-stream"],
+  requestHeaders: ["If-Match", "If-None-Match", "If-Unmodified-Since"],
+  answerHeaders: ["ETag"],
   success: [200, 201],
   method: "PUT",
   path,
@@ -157,6 +160,7 @@ const removeRaw = route({
     "Removes a file, or with recursive=true a directory and all below it; If-Match protects what is there.",
   query: v.object({ path: v.optional(v.string(), ""), recursive: v.optional(v.string()) }),
   answer: v.object({ ok: v.literal(true), path: v.string() }),
+  requestHeaders: ["If-Match", "If-None-Match", "If-Unmodified-Since"],
   errors: ["invalid_path", "file_not_found", "precondition_failed", "conflict"],
   async handle(context) {
     const { workspace } = context;

@@ -57,6 +57,7 @@ const searchByQuery = route({
   summary:
     "Finds files by name (letters in order) or by a text they hold; as lines with Accept: application/x-ndjson.",
   query,
+  produces: ["application/json", "application/x-ndjson"],
   answer,
   errors: ["too_many_requests"],
   handle: (context) => search(context, context.query),
@@ -68,6 +69,7 @@ const searchByBody = route({
   access: "client",
   summary: "The same search, asked for in the body.",
   body,
+  produces: ["application/json", "application/x-ndjson"],
   answer,
   errors: ["too_many_requests"],
   handle: (context) => search(context, context.body),

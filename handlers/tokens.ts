@@ -1,6 +1,7 @@
 import * as v from "valibot";
 import { ApiError } from "../lib/errors.ts";
 import { serverLog } from "../lib/audit.ts";
+import { meant } from "../lib/json.ts";
 import { route, type Route } from "../lib/route.ts";
 import { isScope, scopes } from "../lib/scopes.ts";
 import { longestLabel, type IssuedToken } from "../lib/tokens.ts";
@@ -28,7 +29,7 @@ export const routes: readonly Route[] = [
     access: "host",
     writes: true,
     body: v.object(
-      { scope: v.optional(v.unknown()), label: v.optional(v.unknown()) },
+      { scope: meant({ type: "string", enum: [...scopes] }), label: meant({ type: "string" }) },
       "an object {scope, label?} is expected",
     ),
     answer: v.object({ ...itemSchema.entries, token: v.string() }),

@@ -3,10 +3,13 @@ import {
   custom,
   metadata,
   object,
+  optional,
   pipe,
+  unknown,
   type GenericSchema,
   type ObjectEntries,
   type ObjectSchema,
+  type OptionalSchema,
 } from "valibot";
 
 /** An object of JSON: whatever its prototype, only its own keys count. */
@@ -73,4 +76,12 @@ export function plainObject<E extends ObjectEntries>(
     "~run": (dataset, config) =>
       schema["~run"](Array.isArray(dataset.value) ? { ...dataset, value: "a list" } : dataset, config),
   };
+}
+
+/** Schema of a field that takes anything or nothing, of which the description says what is meant: the handler judges it. */
+export function meant(shape: {
+  type: "string" | "number" | "boolean";
+  enum?: string[];
+}): OptionalSchema<GenericSchema<unknown>, undefined> {
+  return optional(pipe(unknown(), metadata(shape)));
 }

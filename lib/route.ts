@@ -1,6 +1,7 @@
 import type { GenericSchema, InferOutput } from "valibot";
 import type { Access, Caller } from "./caller.ts";
 import type { ErrorCode } from "./errors.ts";
+import type { AnswerHeader, RequestHeader } from "./openapi/headers.ts";
 import type { PublicAddress } from "./public-address.ts";
 import type { Target } from "./paths.ts";
 import type { Reply } from "./reply.ts";
@@ -72,6 +73,8 @@ export interface Route {
   readonly scope: Scope;
   /** Refused on a read-only server. */
   readonly writes: boolean;
+  /** Waits for the host, where the server has its writes approved; `Prefer: respond-async` may come with it. */
+  readonly asksHost: boolean;
   /** Offered below `/w/:id` as well. Routes below `/workspace/:id` always are. */
   readonly mounted: boolean;
   /** Public under any name of this server, without a token; see {@link refusedHost}. */
@@ -88,6 +91,12 @@ export interface Route {
   readonly bodyLimit: number;
   /** Media types of a body that is not JSON; none for JSON, and where there is no body. */
   readonly accepts: readonly string[];
+  /** Media types of the answers that are a success; those of files are anything. */
+  readonly produces: readonly string[];
+  /** Headers of the request that it goes by, beside those of every request. */
+  readonly requestHeaders: readonly RequestHeader[];
+  /** Headers that its answers of success may carry for callers to go by. */
+  readonly answerHeaders: readonly AnswerHeader[];
   /** The schema of a JSON answer that is a success; undefined for bytes and pages. */
   readonly answer: Schema | undefined;
   /** The statuses of success, beside the 202 of a write that waits. */
@@ -110,6 +119,7 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   basic?: boolean;
   scope?: Scope;
   writes?: boolean;
+  asksHost?: boolean;
   mounted?: boolean;
   anyHost?: boolean;
   workspaceFirst?: boolean;
@@ -119,6 +129,9 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   body?: B;
   bodyLimit?: number;
   accepts?: readonly string[];
+  produces?: readonly string[];
+  requestHeaders?: readonly RequestHeader[];
+  answerHeaders?: readonly AnswerHeader[];
   answer?: Schema;
   success?: readonly number[];
   errors?: readonly ErrorCode[];
@@ -126,7 +139,7 @@ export interface RouteDefinition<Q extends Schema | undefined, B extends Schema 
   handle: (context: Context<Output<Q>, Output<B>>) => Reply | Promise<Reply>;
 }
 
-/** Makes a route: viewer scope, read-only, not mounted, 1 MiB of JSON unless it says otherwise. */
+/** Makes a route: viewer scope, read-only (a client's writes ask the host), not mounted, 1 MiB of JSON unless it says otherwise. */
 export function route<
   const Q extends Schema | undefined = undefined,
   const B extends Schema | undefined = undefined,
@@ -138,6 +151,7 @@ export function route<
     basic: definition.basic ?? false,
     scope: definition.scope ?? "viewer",
     writes: definition.writes ?? false,
+    asksHost: definition.asksHost ?? (definition.writes === true && definition.access === "client"),
     mounted: definition.mounted ?? false,
     anyHost: definition.anyHost ?? false,
     workspaceFirst: definition.workspaceFirst ?? false,
@@ -147,6 +161,9 @@ export function route<
     body: definition.body,
     bodyLimit: definition.bodyLimit ?? defaultBodyLimit,
     accepts: definition.accepts ?? [],
+    produces: definition.produces ?? [definition.answer ? "application/json" : "*/*"],
+    requestHeaders: definition.requestHeaders ?? [],
+    answerHeaders: definition.answerHeaders ?? [],
     answer: definition.answer,
     success: definition.success ?? [200],
     errors: definition.errors ?? [],

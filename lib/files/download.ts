@@ -9,6 +9,20 @@ import { StorageError, type ByteRange, type Entry, type ReadableStorage } from "
 /** A file that is replaced between the look at it and its opening is looked at again, so often. */
 const attempts = 5;
 
+/** What every route that answers with {@link download} is by. */
+export const downloadRoute = {
+  success: [200, 206, 304],
+  requestHeaders: [
+    "Range",
+    "If-Range",
+    "If-Match",
+    "If-None-Match",
+    "If-Modified-Since",
+    "If-Unmodified-Since",
+  ],
+  answerHeaders: ["ETag", "Last-Modified", "Content-Disposition", "Accept-Ranges", "Content-Range"],
+} as const;
+
 /** What the endpoint has to say of a file. */
 export interface DownloadRules {
   /** What is thrown when there is no such file, but perhaps something else. */

@@ -1,6 +1,13 @@
 import { toJsonSchema } from "@valibot/to-json-schema";
 import { errorStatus } from "../errors.ts";
 import { errorsOf } from "./errors.ts";
+import {
+  headerComponents,
+  headerParameters,
+  sentHeaders,
+  withHeaders,
+  type AnswerHeader,
+} from "./headers.ts";
 import type { Route, Schema } from "../route.ts";
 
 /** A piece of JSON. */
@@ -40,6 +47,8 @@ export function describeApi({ routes, version, serverUrl }: OpenapiInput): Json 
         },
         hostToken: { type: "apiKey", in: "header", name: "X-OpenWork-Host-Token" },
       },
+      parameters: headerParameters(),
+      headers: headerComponents(),
       schemas: { Error: errorSchema, Pending: pendingSchema },
     },
   };
@@ -58,7 +67,7 @@ const errorSchema: Json = {
 const pendingSchema: Json = {
   type: "object",
   properties: {
-    status: { const: "pending" },
+    status: { type: "string", const: "pending" },
     requestId: { type: "string" },
     location: { type: "string", description: "Where to poll for the answer." },
   },
@@ -98,11 +107,7 @@ function operationOf(route: Route, method: string, path: string): Json {
     summary: route.summary,
     tags: [words[0] === "workspace" ? (words[2] ?? "workspace") : (words[0] ?? "server")],
     security: securityOf(route),
-    ...nonEmpty("parameters", [
-      ...pathParameters(path),
-      ...queryParameters(route),
-      ...preferParameter(route),
-    ]),
+    ...nonEmpty("parameters", [...pathParameters(path), ...queryParameters(route), ...headersOf(route)]),
     ...requestBody(route, method),
     responses: responsesOf(route),
     ...(route.access === "client" ? { "x-scope": route.scope } : {}),
@@ -144,10 +149,12 @@ function queryParameters(route: Route): Json[] {
   }));
 }
 
-function preferParameter(route: Route): Json[] {
-  if (!route.writes) return [];
-  const description = "`respond-async`: do not wait for the host.";
-  return [{ name: "Prefer", in: "header", required: false, schema: { type: "string" }, description }];
+function headersOf({ requestHeaders, asksHost, access }: Route): Json[] {
+  return sentHeaders([
+    ...requestHeaders,
+    ...(asksHost ? (["Prefer"] as const) : []),
+    ...(access === "client" ? (["X-OpenWork-Client-Id"] as const) : []),
+  ]);
 }
 
 function requestBody(route: Route, method: string): Json {
@@ -174,39 +181,83 @@ function formSchema(type: string): Json {
 function responsesOf(route: Route): Json {
   const responses: Json = {};
   for (const status of route.success) responses[status] = successOf(route, status);
-  if (route.writes) {
-    const pending = { "application/json": { schema: { $ref: "#/components/schemas/Pending" } } };
+  if (route.asksHost) {
     responses[202] = {
       description: "The host has not decided yet (`Prefer: respond-async`).",
-      content: pending,
+      ...withHeaders(["Location", "Preference-Applied"]),
+      ...pendingContent,
     };
   }
   for (const [status, codes] of errorsOf(route)) {
     const schema = {
-      allOf: [{ $ref: "#/components/schemas/Error" }, { properties: { code: { enum: codes } } }],
+      allOf: [
+        { $ref: "#/components/schemas/Error" },
+        { properties: { code: { type: "string", enum: codes } } },
+      ],
     };
     const description = codes.map((code) => `\`${code}\``).join(", ");
-    responses[status] = { description, content: { "application/json": { schema } } };
+    const content = { "application/json": { schema } };
+    responses[status] = { description, ...withHeaders(errorHeaders[status] ?? []), content };
   }
   if (route.method === "ALL") responses["default"] = { description: "Whatever the target answers." };
   return responses;
 }
 
+const pendingContent: Json = {
+  content: { "application/json": { schema: { $ref: "#/components/schemas/Pending" } } },
+};
+
+/** What errors say in their headers, by status. */
+const errorHeaders: Readonly<Record<number, readonly AnswerHeader[]>> = {
+  401: ["WWW-Authenticate"],
+  412: ["ETag"],
+  416: ["Content-Range"],
+  429: ["Retry-After"],
+};
+
 const meanings: Readonly<Record<number, string>> = {
   201: "Created.",
   202: "Not decided yet.",
   206: "The asked range of bytes.",
+  302: "It is elsewhere.",
   304: "What the caller has is current.",
 };
 
 function successOf(route: Route, status: number): Json {
   const description = meanings[status] ?? "Done.";
-  if (status === 304 || status === 204) return { description };
-  if (!route.answer) return { description, content: { "*/*": {} } };
+  if (status === 202) return { description, ...pendingContent };
+  const described = { description, ...withHeaders(headersAt(route, status)) };
+  if (status === 302 || status === 304) return described;
   return {
-    description,
-    content: { "application/json": { schema: jsonSchemaOf(route.answer, "output") } },
+    ...described,
+    content: Object.fromEntries(route.produces.map((type) => [type, contentOf(route, type)])),
   };
+}
+
+/** A part of a file says which; what the caller has is not sent, nor how. */
+function headersAt({ answerHeaders }: Route, status: number): AnswerHeader[] {
+  const ofBody = new Set<AnswerHeader>(["Content-Disposition", "Accept-Ranges"]);
+  return answerHeaders.filter((name) => {
+    if (name === "Content-Range") return status === 206;
+    return status !== 304 || !ofBody.has(name);
+  });
+}
+
+function contentOf(route: Route, type: string): Json {
+  if (type === "application/json")
+    return route.answer ? { schema: jsonSchemaOf(route.answer, "output") } : {};
+  return /^text\/|ndjson$|\+xml$/.test(type) ? { schema: { type: "string" } } : {};
+}
+
+/** Words of a fixed set are texts, which generators want to be told. */
+function withTypes(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withTypes);
+  if (value === null || typeof value !== "object") return value;
+  const shape = Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, withTypes(inner)]));
+  const { type, const: only, enum: several } = shape;
+  const words = Array.isArray(several) ? several : [only];
+  const isWords = type === undefined && words.every((word) => typeof word === "string");
+  return isWords ? { type: "string", ...shape } : shape;
 }
 
 /** What valibot checks beyond shapes has no word in JSON Schema and is left out. */
@@ -216,5 +267,5 @@ export function jsonSchemaOf(schema: Schema, typeMode: "input" | "output"): Json
     errorMode: "ignore",
     target: "draft-2020-12",
   });
-  return shape;
+  return withTypes(shape) as Json;
 }

@@ -6,14 +6,12 @@ const alsoStatus: Partial<Record<ErrorCode, number>> = { invalid_json: 422 };
 
 const storageErrors: ErrorCode[] = ["invalid_path", "storage_denied", "storage_failed", "file_too_large"];
 
-const writeErrors: ErrorCode[] = [
-  "read_only",
+const approvalErrors: ErrorCode[] = [
   "write_denied",
   "conflict",
   "file_not_found",
   "request_withdrawn",
   "too_many_requests",
-  "insufficient_storage",
   "shutting_down",
 ];
 
@@ -36,7 +34,8 @@ function implied(route: Route): ErrorCode[] {
     ...(route.body
       ? (["invalid_json", "invalid_payload", "body_too_large", "unsupported_media_type"] as const)
       : []),
-    ...(route.writes ? writeErrors : []),
+    ...(route.writes ? (["read_only", "insufficient_storage"] as const) : []),
+    ...(route.asksHost ? approvalErrors : []),
   ];
 }
 

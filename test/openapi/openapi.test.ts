@@ -6,12 +6,14 @@ import { createHandler, routes, type Handler } from "../../handlers/index.ts";
 import { helpText, settingsMarkdown } from "../../lib/config.ts";
 import type { Route } from "../../lib/route.ts";
 import { errorStatus } from "../../lib/errors.ts";
+import { answerHeaders } from "../../lib/openapi/headers.ts";
 import { page } from "../../ui/page.ts";
 
 interface Operation {
   operationId: string;
-  responses: Record<string, { content?: Record<string, { schema?: object }> }>;
+  responses: Record<string, { headers?: object; content?: Record<string, { schema?: object }> }>;
   requestBody?: { content: Record<string, unknown> };
+  parameters?: { $ref?: string }[];
   security: unknown[];
 }
 interface Description {
@@ -58,6 +60,13 @@ async function problemOf(route: Route, response: Response): Promise<string | nul
   const described = operation(route).responses[response.status];
   const text = await response.text();
   if (!described) return `status ${response.status} is not described: ${text.slice(0, 300)}`;
+  const type = response.headers.get("content-type")?.split(";")[0];
+  const types = Object.keys(described.content ?? {});
+  if (type !== undefined && text !== "" && !types.includes(type) && !types.includes("*/*"))
+    return `${response.status} comes as ${type}, described is ${types.join()}`;
+  const told = Object.keys(described.headers ?? {});
+  for (const name of Object.keys(answerHeaders))
+    if (response.headers.has(name) && !told.includes(name)) return `${response.status} comes with ${name}`;
   const schema = described.content?.["application/json"]?.schema;
   if (!schema) return null;
   const resolved = JSON.parse(JSON.stringify(schema).replaceAll('"#/', '"http://api/#/')) as object;
@@ -128,6 +137,32 @@ describe("GET /openapi.json", () => {
     }
   });
 
+  it("says of every field of a body what is meant, and of every word that it is one", () => {
+    const vague: string[] = [];
+    const look = (at: string, value: unknown): void => {
+      if (value === null || typeof value !== "object") return;
+      const { type, enum: words, const: word } = value as Record<string, unknown>;
+      if ((words !== undefined || typeof word === "string") && type === undefined) vague.push(at);
+      for (const [key, inner] of Object.entries(value)) {
+        const isField = at.endsWith("/properties") && at.includes("/requestBody/");
+        if (isField && Object.keys(inner as object).length === 0) vague.push(`${at}/${key}`);
+        look(`${at}/${key}`, inner);
+      }
+    };
+    look("", api.paths);
+    expect(vague).toEqual([]);
+  });
+
+  it("tells of the headers that callers go by", () => {
+    const raw = api.paths["/workspace/{id}/files/raw"];
+    const names = (method: string): string[] =>
+      (raw?.[method]?.parameters ?? []).flatMap(({ $ref }) => $ref?.replace(/^.*\//, "") ?? []);
+    expect(names("get")).toEqual(expect.arrayContaining(["Range", "If-None-Match", "X-OpenWork-Client-Id"]));
+    expect(names("put")).toEqual(expect.arrayContaining(["If-Match", "If-None-Match", "Prefer"]));
+    const stream = api.paths["/workspace/{id}/files/events"]?.["get"]?.parameters;
+    expect(stream).toContainEqual({ $ref: "#/components/parameters/Last-Event-ID" });
+  });
+
   it("tells every error code that the server has", () => {
     const described = JSON.stringify(api.paths);
     const told = new Set(Object.keys(errorStatus).filter((code) => described.includes(`"${code}"`)));
@@ -191,7 +226,10 @@ describe("live answers", () => {
 
   it("of bad requests are as described", async () => {
     const problems: string[] = [];
-    for (const route of own()) {
+    // Without a body to be wrong about, its bad requests are good ones, and those after it would find no workspace.
+    for (const route of own().filter(
+      ({ method, path }) => `${method} ${path}` !== "DELETE /workspaces/:id",
+    )) {
       const name = `${route.method} ${route.path}`;
       if (streams.has(name)) continue;
       const broken = await problemOf(route, await handler(request(route, { id }, {}, "?since=%zz")));
@@ -257,15 +295,92 @@ describe("live answers", () => {
     expect(problems).toEqual([]);
   }, 20_000);
 
+  it("of writes that wait are 202 where the description says so, and nowhere else", async () => {
+    const settings = { token: "c", hostToken: "h", approval: { mode: "manual", timeoutMs: 60_000 } };
+    const opencode = { baseUrl: "http://127.0.0.1:9", directory: "/workspace" };
+    const waiting = await createHandler(
+      createMemoryHost({
+        settings: { ...settings, workspaces: [{ path: "/workspace", ...opencode }] },
+        files: {
+          "opencode.jsonc": '{"plugin":["p"],"mcp":{"s":{}}}',
+          "new.md": "# New",
+          ".opencode/skills/s/SKILL.md": "x",
+        },
+      }),
+    );
+    const ask = (route: Route, values: Record<string, string>, sent?: BodyInit): Promise<Response> => {
+      const headers = { prefer: "respond-async" };
+      const query = queries[`${route.method} ${route.path}`];
+      return waiting(
+        request(route, values, { headers, ...(sent === undefined ? {} : { body: sent }) }, query),
+      );
+    };
+    const openings = own().filter(({ path }) => path === "/workspace/:id/files/sessions");
+    const { session } = (await (await ask(openings[0] as Route, { id }, "{}")).json()) as {
+      session: { id: string };
+    };
+    const form = new FormData();
+    form.set("file", new Blob(["x"]), "x.txt");
+    const sendings: Record<string, BodyInit> = {
+      "POST /workspace/:id/inbox": form,
+      "PUT /workspace/:id/files/raw": "text",
+      "POST /files/sessions/:sid/write-batch": '{"writes":[{"path":"b.md","contentBase64":"YQ=="}]}',
+      "POST /files/sessions/:sid/ops": '{"operations":[{"type":"mkdir","path":"made"}]}',
+      "POST /workspace/:id/import": '{"openwork":{"a":1}}',
+    };
+    const waited: string[] = [];
+    const problems: string[] = [];
+    for (const route of own().filter((one) => one.writes && one.path !== "/workspaces/:id")) {
+      const name = `${route.method} ${route.path}`;
+      const body = bodies[name] === undefined ? undefined : JSON.stringify(bodies[name]);
+      const values = { id, sid: session.id, name: route.path.includes("/plugins") ? "p" : "s" };
+      const response = await ask(route, values, sendings[name] ?? body ?? (route.body ? "{}" : undefined));
+      if (response.status === 202) waited.push(name);
+      if (response.status === 202) expect(response.headers.get("location"), name).toMatch(/^\/requests\//);
+      const problem = await problemOf(route, response);
+      if (problem) problems.push(`${name}: ${problem}`);
+    }
+    expect(problems).toEqual([]);
+    const described = own().filter((route) => operation(route).responses[202] && route.method !== "GET");
+    const names = described.map(({ method, path }) => `${method} ${path}`);
+    expect(waited.toSorted()).toEqual(names.toSorted());
+    await waiting.close();
+  }, 20_000);
+
+  it("of streams and lines come as described", async () => {
+    const tries: [path: string, accept: string, type: string][] = [
+      ["/workspace/:id/events", "text/event-stream", "text/event-stream"],
+      ["/workspace/:id/files/events", "*/*", "text/event-stream"],
+      ["/workspace/:id/files/search", "application/x-ndjson", "application/x-ndjson"],
+    ];
+    for (const [path, accept, type] of tries) {
+      const route = own().find((one) => one.method === "GET" && one.path === path);
+      if (!route) throw new Error(path);
+      const response = await handler(request(route, { id }, { headers: { accept } }, queries[`GET ${path}`]));
+      await response.body?.cancel();
+      expect([path, response.status, response.headers.get("content-type")?.split(";")[0]]).toEqual([
+        path,
+        200,
+        type,
+      ]);
+      expect(Object.keys(operation(route).responses[200]?.content ?? {})).toContain(type);
+    }
+  });
+
   it("of removals are as described", async () => {
     const problems: string[] = [];
+    const done: string[] = [];
     // The workspace itself goes last.
     const removals = own().filter((one) => one.method === "DELETE");
     for (const route of removals.toSorted((a, b) => b.path.length - a.path.length)) {
       const response = await handler(request(route, { id, name: "s" }, {}, queries[`DELETE ${route.path}`]));
+      if (route.success.includes(response.status)) done.push(route.path);
       const problem = await problemOf(route, response);
       if (problem) problems.push(`DELETE ${route.path}: ${problem}`);
     }
     expect(problems).toEqual([]);
+    expect(done).toEqual(
+      expect.arrayContaining(["/workspace/:id/files/raw", "/workspace/:id/skills/:name", "/workspaces/:id"]),
+    );
   }, 20_000);
 });
