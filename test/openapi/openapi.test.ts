@@ -315,8 +315,9 @@ describe("live answers", () => {
         request(route, values, { headers, ...(sent === undefined ? {} : { body: sent }) }, query),
       );
     };
-    const openings = own().filter(({ path }) => path === "/workspace/:id/files/sessions");
-    const { session } = (await (await ask(openings[0] as Route, { id }, "{}")).json()) as {
+    const opening = own().find(({ path }) => path === "/workspace/:id/files/sessions");
+    if (!opening) throw new Error("no file sessions");
+    const { session } = (await (await ask(opening, { id }, "{}")).json()) as {
       session: { id: string };
     };
     const form = new FormData();
