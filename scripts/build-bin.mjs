@@ -37,9 +37,12 @@ async function compile() {
   });
 }
 
+/** What the packages of Bun call a processor. */
+const processor = process.arch === "arm64" ? "aarch64" : process.arch;
+
 /** Runs in Node: hands over to the Bun of the test tools, or to the one that is installed. */
 function runInBun() {
-  const ours = join(repo, "test/node_modules/@oven/bun-linux-x64/bin/bun");
+  const ours = join(repo, `test/node_modules/@oven/bun-${process.platform}-${processor}/bin/bun`);
   const bun = existsSync(ours) ? ours : "bun";
   const { status, error } = spawnSync(bun, [import.meta.filename], { cwd: repo, stdio: "inherit" });
   if (error) process.stderr.write(`build:bin: ${bun} cannot be run; install Bun, or run npm run tools.\n`);

@@ -25,5 +25,21 @@ describe("the single-file binary", () => {
     expect(path).toBe("out/openwork-server");
   });
 
+  it.each([
+    ["x86_64", "x64"],
+    ["aarch64", "aarch64"],
+  ])("is made by the Bun of the tests in an image for %s", (machine, name) => {
+    const [, word = ""] =
+      /(\S*@oven\/bun-.*@[\d.]+"?)/.exec(readFileSync(join(repo, "Containerfile"), "utf8")) ?? [];
+    const named = execFileSync("sh", ["-c", `uname() { echo ${machine}; }; echo ${word}`], {
+      encoding: "utf8",
+    });
+    const tools = JSON.parse(readFileSync(join(repo, "test/package.json"), "utf8")) as {
+      dependencies: Record<string, string>;
+    };
+    const { "@oven/bun-linux-x64": version = "" } = tools.dependencies;
+    expect(named.trim()).toBe(`@oven/bun-linux-${name}@${version}`);
+  });
+
   behaviour(processRuntime("the binary", gaps, () => [join(repo, "out/openwork-server")]));
 });
