@@ -412,6 +412,11 @@ function signIn(event) {
 byId("sign-in-form", HTMLFormElement).addEventListener("submit", signIn);
 byId("sign-out", HTMLElement).addEventListener("click", () => signOut());
 if (isAny(addressTokens())) tokens = addressTokens();
+addEventListener("hashchange", () => {
+	if (!isAny(addressTokens())) return;
+	tokens = addressTokens();
+	start();
+});
 setInterval(showTimeLeft, 1e3);
 start();
 `;

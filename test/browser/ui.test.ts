@@ -35,13 +35,12 @@ async function add(spec: string): Promise<number> {
 }
 
 describe("the built-in page in a real browser", () => {
-  it("asks for tokens, says so when they are wrong, and keeps them out of the address", async () => {
+  it("asks for tokens, says so when they are wrong, and takes those of a link into the open page, out of the address", async () => {
     await page.goto(`${server.url}/ui`);
     await page.fill("#host-token", "nonsense");
     await page.click("button[type=submit]");
     await page.waitForSelector("#sign-in-error:not([hidden])");
     await page.goto(`${server.url}/ui#token=${clientToken}&hostToken=${hostToken}`);
-    await page.reload();
     await page.waitForSelector("#approvals:not([hidden])");
     expect(page.url()).toBe(`${server.url}/w/${server.id}/ui`);
     expect(await page.textContent("#facts")).toContain(server.workspace);

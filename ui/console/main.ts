@@ -141,5 +141,11 @@ function signIn(event: Event): void {
 byId("sign-in-form", HTMLFormElement).addEventListener("submit", signIn);
 byId("sign-out", HTMLElement).addEventListener("click", () => signOut());
 if (isAny(addressTokens())) tokens = addressTokens();
+// A link with tokens that is opened where the page is shown already loads nothing anew.
+addEventListener("hashchange", () => {
+  if (!isAny(addressTokens())) return;
+  tokens = addressTokens();
+  void start();
+});
 setInterval(showTimeLeft, 1000);
 void start();
