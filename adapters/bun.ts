@@ -49,15 +49,13 @@ export function withWebSockets<Answer extends Response | null, Own extends objec
 ): WithBunWebSockets<Answer, Own> {
   const relays = new Relays();
   const serve = (request: Request, server: BunUpgrader): Promise<Response | Answer> =>
-    answerEmbedded(
-      handler,
-      request,
-      (tunnel) =>
+    answerEmbedded(handler, request, {
+      refuse: refusedHandshake,
+      connect: (tunnel) =>
         relays.connect(request, tunnel, (_, relay, protocol) =>
           acceptWebSocket(server, request, relay, protocol),
         ),
-      refusedHandshake,
-    );
+    });
   // Without sockets of another kind these are what is promised.
   const websocket = options.websocket ? beside(options.websocket) : (relayed as object as Own);
   return Object.assign(serve, { websocket, close: () => relays.stop() });

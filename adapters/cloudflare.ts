@@ -69,7 +69,7 @@ export function createCloudflareHost(storage: DurableObjectStorage, env: Cloudfl
 export function withWebSockets<Answer extends Response | null>(
   handler: EmbeddedHandler<Answer>,
 ): (request: Request, env?: unknown) => Promise<Response | Answer> {
-  return (request) => answerEmbedded(handler, request, connectWebSocket);
+  return (request) => answerEmbedded(handler, request, { connect: connectWebSocket });
 }
 
 /** A server in a Durable Object: one place for what waits, so that a host's answer finds the request it is for. */
@@ -93,7 +93,7 @@ export class OpenWorkServer {
       console.error(error instanceof Error ? error.stack : error);
       return failed();
     }
-    return answerEmbedded(handler, request, connectWebSocket);
+    return answerEmbedded(handler, request, { connect: connectWebSocket });
   }
 
   async #start(): Promise<Handler> {

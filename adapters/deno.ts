@@ -71,12 +71,10 @@ export function withWebSockets<Answer extends Response | null>(
 ): WithWebSockets<[server?: unknown], Answer> {
   const relays = new Relays();
   const serve = (request: Request): Promise<Response | Answer> =>
-    answerEmbedded(
-      handler,
-      request,
-      (tunnel) => relays.connect(request, tunnel, acceptWebSocket),
-      refusedHandshake,
-    );
+    answerEmbedded(handler, request, {
+      refuse: refusedHandshake,
+      connect: (tunnel) => relays.connect(request, tunnel, acceptWebSocket),
+    });
   return Object.assign(serve, { close: () => relays.stop() });
 }
 

@@ -15,19 +15,31 @@ export interface WithWebSockets<Rest extends unknown[], Answer> {
   close(): void;
 }
 
-/**
- * The handler's answer to a request. One that asks for a WebSocket goes to `connect`, unless `refuse` finds something
- * wrong with it; what is somebody else's is not looked at.
- */
-export async function answerEmbedded<Answer extends Response | null>(
+/** How a request that asks for a WebSocket is served. */
+export interface Connecting {
+  /** The answer to a handshake that is none, or null. */
+  refuse?(headers: Headers): Response | null;
+  connect(tunnel: Tunnel): Promise<Response>;
+}
+
+/** The handler's answer to a request, or the beginning of a WebSocket. What is somebody else's is not looked at. */
+export function answerEmbedded<Answer extends Response | null>(
   handler: EmbeddedHandler<Answer>,
   request: Request,
-  connect: (tunnel: Tunnel) => Promise<Response>,
-  refuse: (headers: Headers) => Response | null = () => null,
+  connecting: Connecting,
 ): Promise<Response | Answer> {
   const { method, headers } = request;
-  if (method !== "GET" || !asksForWebSocket(headers) || !handler.serves(request)) return handler(request);
-  const refused = refuse(headers);
+  const upgrades = method === "GET" && asksForWebSocket(headers) && handler.serves(request);
+  // Without a promise of its own: most requests are others.
+  return upgrades ? answerUpgrade(handler, request, connecting) : handler(request);
+}
+
+async function answerUpgrade<Answer extends Response | null>(
+  handler: EmbeddedHandler<Answer>,
+  request: Request,
+  { refuse, connect }: Connecting,
+): Promise<Response | Answer> {
+  const refused = refuse?.(request.headers) ?? null;
   if (refused) return refused;
   const decided = await handler.upgrade(request);
   if (decided === null) return handler(request);

@@ -7,11 +7,9 @@ const bearerProtocol = "openwork.bearer.";
 
 /** Whether a request asks for its connection to become a WebSocket. */
 export function asksForWebSocket(headers: Headers): boolean {
+  if (headers.get("upgrade")?.trim().toLowerCase() !== "websocket") return false;
   const tokens = (headers.get("connection") ?? "").toLowerCase().split(",");
-  return (
-    headers.get("upgrade")?.trim().toLowerCase() === "websocket" &&
-    tokens.some((token) => token.trim() === "upgrade")
-  );
+  return tokens.some((token) => token.trim() === "upgrade");
 }
 
 /** What a caller offers in `Sec-WebSocket-Protocol`. */

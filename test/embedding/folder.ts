@@ -69,7 +69,10 @@ export async function runExample(
   });
   let output = "";
   for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += String(chunk)));
-  const kill = (): void => void child.kill("SIGKILL");
+  const kill = (): void => {
+    process.off("exit", kill);
+    child.kill("SIGKILL");
+  };
   process.once("exit", kill);
   const url = `http://localhost:${port}`;
   for (const last = Date.now() + 20_000; ;) {
