@@ -99,7 +99,6 @@ function tokenHeaders({ client, host }) {
 }
 /** An answer that is no success. */
 var Refusal = class extends Error {
-	status;
 	constructor(status, message) {
 		super(message);
 		this.status = status;
