@@ -144,6 +144,9 @@ describe("chunks that are none", () => {
     ["a size with a prefix", "0x5\r\nhello\r\n0\r\n\r\n"],
     ["a size beyond all numbers", "fffffffffffffffff\r\nhello"],
     ["a bare line feed behind the size", "5\nhello\r\n0\r\n\r\n"],
+    ["a bare carriage return behind the size", "5\rxhello\r\n0\r\n\r\n"],
+    ["something else in the place of its line end", "5\r\nhelloxy0\r\n\r\n"],
+    ["something else in the place of the last line end", "5\r\nhello\r\n0\r\n\rx"],
     ["more than its size", "5\r\nhello!\r\n0\r\n\r\n"],
     ["a bare line feed in an extension", "5;a\n\r\nhello\r\n0\r\n\r\n"],
   ])("%s: what came before them comes, and no end", async (_name, rest) => {
