@@ -47,7 +47,7 @@ describe("callers that vanish leave nothing behind (I65, opencode#17628)", () =>
     const opened = await Promise.all(Array.from({ length: streams }, open));
     expect(await upstream.connections()).toBe(streams);
     for (const req of opened) req.on("error", () => undefined).destroy();
-    await expect.poll(() => upstream.connections(), { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => upstream.connections(), { timeout: 30_000 }).toBe(0);
   }
 
   test(`${streams} event streams come and go, again and again`, async () => {
@@ -56,10 +56,10 @@ describe("callers that vanish leave nothing behind (I65, opencode#17628)", () =>
     for (let i = 0; i < 8; i += 1) await round();
     const grown = megabytes();
     for (let i = 0; i < 16; i += 1) await round();
-    await expect.poll(handles, { timeout: 10_000 }).toBeLessThanOrEqual(before + 4);
+    await expect.poll(handles, { timeout: 30_000 }).toBeLessThanOrEqual(before + 4);
     // What eight thousand streams left behind would be some 130 MB, and most of it could not even be had.
     expect(megabytes() - grown).toBeLessThan(80);
-  }, 60_000);
+  }, 180_000);
 
   test("a server that stops ends event streams at once (I99)", async () => {
     await open();
