@@ -1,8 +1,8 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { clientToken } from "../support/memory-host.ts";
-import { begin, call, outcomeOf, startProxyServer, type ProxyServer } from "../support/proxy-server.ts";
+import { begin, call, outcomeOf, proxyTo } from "../support/proxy-server.ts";
 import {
   answerOf,
   chunk,
@@ -14,17 +14,7 @@ import {
 } from "../support/raw-target.ts";
 
 const target = new RawTarget();
-let server: ProxyServer;
-
-beforeAll(async () => {
-  await target.start();
-  server = await startProxyServer(`http://127.0.0.1:${target.port}`);
-});
-
-afterAll(async () => {
-  await server?.stop();
-  target.stop();
-});
+const server = proxyTo(target);
 
 const ways: readonly (readonly [name: string, breakOff: (socket: Socket) => unknown])[] = [
   ["by a reset", reset],

@@ -1,22 +1,12 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { clientToken } from "../support/memory-host.ts";
-import { startProxyServer, type ProxyServer } from "../support/proxy-server.ts";
+import { proxyTo } from "../support/proxy-server.ts";
 import { answerOf, chunk, RawTarget, reset, room, type RawRequest } from "../support/raw-target.ts";
 
 const target = new RawTarget();
-let server: ProxyServer;
-
-beforeAll(async () => {
-  await target.start();
-  server = await startProxyServer(`http://127.0.0.1:${target.port}`);
-});
-
-afterAll(async () => {
-  await server?.stop();
-  target.stop();
-});
+const server = proxyTo(target);
 
 const megabyte = 1024 * 1024;
 const piece = "b".repeat(64 * 1024);

@@ -1,21 +1,11 @@
 import { connect } from "node:net";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test } from "vitest";
 import { clientToken } from "../support/memory-host.ts";
-import { begin, call, outcomeOf, startProxyServer, type ProxyServer } from "../support/proxy-server.ts";
+import { begin, call, outcomeOf, proxyTo } from "../support/proxy-server.ts";
 import { answerOf, chunk, chunkedHead, RawTarget } from "../support/raw-target.ts";
 
 const target = new RawTarget();
-let server: ProxyServer;
-
-beforeAll(async () => {
-  await target.start();
-  server = await startProxyServer(`http://127.0.0.1:${target.port}`);
-});
-
-afterAll(async () => {
-  await server?.stop();
-  target.stop();
-});
+const server = proxyTo(target);
 
 /** What each request is answered with, in turn. */
 function answerWith(...answers: string[]): void {

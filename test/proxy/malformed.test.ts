@@ -1,20 +1,10 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { parseAnswerHead } from "../../lib/http/answer-head.ts";
-import { call, startProxyServer, type ProxyServer } from "../support/proxy-server.ts";
+import { call, proxyTo } from "../support/proxy-server.ts";
 import { answerOf, RawTarget } from "../support/raw-target.ts";
 
 const target = new RawTarget();
-let server: ProxyServer;
-
-beforeAll(async () => {
-  await target.start();
-  server = await startProxyServer(`http://127.0.0.1:${target.port}`);
-});
-
-afterAll(async () => {
-  await server?.stop();
-  target.stop();
-});
+const server = proxyTo(target);
 
 const ok = "HTTP/1.1 200 OK\r\n";
 /** An answer that a reader finds behind the body if it takes the other one of two framings. */

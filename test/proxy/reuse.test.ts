@@ -1,20 +1,10 @@
 import { once } from "node:events";
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { begin, call, outcomeOf, startProxyServer, type ProxyServer } from "../support/proxy-server.ts";
+import { beforeEach, describe, expect, test } from "vitest";
+import { begin, call, outcomeOf, proxyTo } from "../support/proxy-server.ts";
 import { answerOf, chunk, chunkedHead, Gate, RawTarget, reset } from "../support/raw-target.ts";
 
 const target = new RawTarget();
-let server: ProxyServer;
-
-beforeAll(async () => {
-  await target.start();
-  server = await startProxyServer(`http://127.0.0.1:${target.port}`);
-});
-
-afterAll(async () => {
-  await server?.stop();
-  target.stop();
-});
+const server = proxyTo(target);
 
 // No test begins with a connection of the one before it.
 beforeEach(async () => {

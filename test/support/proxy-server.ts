@@ -1,7 +1,9 @@
 import { Agent, type IncomingHttpHeaders, type IncomingMessage, request as httpRequest } from "node:http";
+import { afterAll, beforeAll } from "vitest";
 import { NodeResponse, startHttpServer } from "../../adapters/node/http.ts";
 import { createRawFetch } from "../../adapters/node/raw-fetch.ts";
 import { clientToken, configOf, startMemoryServer, workspaceAt } from "./memory-host.ts";
+import type { RawTarget } from "./raw-target.ts";
 
 /** A server in this process whose engine is a target of the tests. */
 export interface ProxyServer {
@@ -36,6 +38,27 @@ export async function startProxyServer(baseUrl: string): Promise<ProxyServer> {
       http.stop();
       await handler.close();
       await http.drained(0);
+    },
+  };
+}
+
+/** Such a server in front of a target, both from before the first test of a file until after its last. */
+export function proxyTo(target: RawTarget): Omit<ProxyServer, "stop"> {
+  let server: ProxyServer;
+  beforeAll(async () => {
+    await target.start();
+    server = await startProxyServer(`http://127.0.0.1:${target.port}`);
+  });
+  afterAll(async () => {
+    await server?.stop();
+    target.stop();
+  });
+  return {
+    get port() {
+      return server.port;
+    },
+    get crashes() {
+      return server.crashes;
     },
   };
 }
